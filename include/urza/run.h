@@ -164,50 +164,10 @@ int urza_call(urza_module *module, const DLTensor *inputs, uint32_t input_count,
 /* From any thread, before or after the module is unloaded. Accepts NULL. */
 void urza_result_release(urza_result *hold);
 
-/* Training. A package that was compiled with its backward pass runs in two parts: forward_train
- * computes the outputs and keeps what the gradients need on a tape; backward computes, from
- * cotangents of the outputs (the gradients of a loss by them), the gradients by inputs and
- * parameters.
- *
- * Parameters are arguments, read where they lie: an optimizer may change them in place between
- * steps. Inputs, parameters and outputs of a call must stay valid and unchanged until its tape was
- * used for the last time; tensors that are not dense are copied, and need not. After the first step
- * of given shapes nothing is allocated, unless more tapes are alive than ever before. Up to 1024
- * may be, each used by one thread at a time. All must be released before unloading the module. */
-typedef struct urza_tape urza_tape;
-
-/* Whether the package has a backward pass; whether it gives the gradient by an input or a parameter
- * of that name. */
-int urza_has_backward(const urza_module *module);
-int urza_has_gradient(const urza_module *module, const char *name);
-
-/* params: in the order of urza_param_info; NULL: the module's own values, with param_count 0.
- * Outputs are in the caller's memory, as in urza_call. Arrays of shapes and strides are not needed
- * any more when it has returned. */
-int urza_forward_train(urza_module *module, const DLTensor *inputs, uint32_t input_count,
-                       const DLTensor *params, uint32_t param_count, DLTensor *outputs,
-                       uint32_t output_count, urza_tape **out_tape, urza_error *err);
-
-#define URZA_ACCUMULATE 1u /* gradients are added to what their tensors hold */
-#define URZA_KEEP_TAPE 2u  /* backward may be called again, which runs forward_train again */
-/* Arguments of urza_backward. Cotangents are one for each output, gradients one for each input and
- * parameter. Data NULL, or no list: a cotangent of zeros; a gradient that nobody wants, whose
- * kernels do not run. Cotangents of outputs on which no gradient depends are not looked at.
- * Gradients may not share memory with each other, with cotangents, or with what the tape uses:
- * dense inputs, parameters and outputs. */
-typedef struct urza_gradients {
-    const DLTensor *cotangents;
-    uint32_t cotangent_count;
-    DLTensor *inputs;
-    uint32_t input_count;
-    DLTensor *params;
-    uint32_t param_count;
-    uint32_t flags;
-} urza_gradients;
-/* Without URZA_KEEP_TAPE the tape can only be released afterwards, whether it worked or not. */
-int urza_backward(urza_tape *tape, const urza_gradients *gradients, urza_error *err);
-void urza_tape_release(urza_tape *tape); /* accepts NULL */
-
+/* The values of a parameter, dense and in the shape and dtype of urza_param_info: those of the
+ * package, or of the last urza_prepare behind urza_param_set. Valid until then, or until the module
+ * is unloaded. NULL: no such parameter. */
+const void *urza_param_data(const urza_module *module, uint32_t index);
 /* Replaces a parameter's values (copied; shape and dtype must match); takes effect at the next
  * urza_prepare. Neither function may run at the same time as calls on the module. */
 int urza_param_set(urza_module *module, const char *name, const DLTensor *value, urza_error *err);
@@ -247,4 +207,7 @@ void urza_stats_get(const urza_module *module, urza_stats *out);
 #ifdef __cplusplus
 }
 #endif
+
+#include "urza/train.h"
+
 #endif

@@ -27,6 +27,7 @@
 
 struct request {
     const char *file, *out, *targets, *strategy_text, *dims, *dump, *dump_all, *cache, *wrt;
+    const char *step, *loss;
     struct given given;
     uint64_t seed;
     bool is_unsigned, no_cache, record, degrade, backward;
@@ -55,6 +56,40 @@ static bool dump_level_ok(const char *level)
     }
 }
 
+/* Options that go together, and defaults. */
+static bool check_request(struct request *request, struct error *err)
+{
+    request->strategy = strategy_from_name(request->strategy_text);
+    if (request->strategy == STRATEGY_NONE)
+        return fail(err, ERR_USAGE, "'%s' is no strategy: standard, aggressive, fast or emergency",
+                    request->strategy_text);
+    if (request->strategy == STRATEGY_AGGRESSIVE && !(request->tune_s > 0))
+        request->tune_s = TUNE_SECONDS;
+    else if (request->strategy != STRATEGY_AGGRESSIVE && request->tune_s > 0)
+        return fail(err, ERR_USAGE, "--tune goes with --strategy aggressive");
+    if (request->tune_s > TUNE_SECONDS_MAX)
+        return fail(err, ERR_USAGE, "--tune: at most %g s", TUNE_SECONDS_MAX);
+    if (!(request->timeout_s > 0))
+        request->timeout_s = TIMEOUT_SECONDS;
+    if (request->timeout_s > TIMEOUT_SECONDS_MAX)
+        return fail(err, ERR_USAGE, "--timeout: at most %g s", TIMEOUT_SECONDS_MAX);
+    if (request->wrt && !request->backward && !request->step)
+        return fail(err, ERR_USAGE, "--wrt goes with --backward or --step");
+    if (request->loss && !request->step)
+        return fail(err, ERR_USAGE, "--loss goes with --step");
+    if (request->step && request->backward)
+        return fail(err, ERR_USAGE, "--step has its own backward pass: leave --backward out");
+    if (request->targets && strcmp(request->targets, "native") == 0)
+        request->targets = target_best_here();
+    if (request->no_cache)
+        request->cache = NULL;
+    if (request->dump && request->dump_all)
+        return fail(err, ERR_USAGE, "--dump and --dump-all exclude each other");
+    if (request->dump && !dump_level_ok(request->dump))
+        return fail(err, ERR_USAGE, "'%s' is no level to dump: " DUMP_LEVELS, request->dump);
+    return true;
+}
+
 static bool parse_request(struct cli *cli, int argc, char **argv, struct request *out,
                           struct error *err)
 {
@@ -77,7 +112,12 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         {"backward", 0, OPTION_FLAG, NULL, &request.backward,
          "add a training step: forward_train and backward"},
         {"wrt", 0, OPTION_TEXT, "LIST", &request.wrt,
-         "--backward: x,params: gradients of these inputs and parameters (default: of all floats)"},
+         "--backward: x,params: gradients of these inputs and parameters (default: of all floats); "
+         "--step: train these (default: params)"},
+        {"step", 0, OPTION_TEXT, "OPTIMIZER", &request.step,
+         "compile a whole training step: adamw, or \"sgd(momentum=0.9, clip_norm=1)\" ..."},
+        {"loss", 0, OPTION_TEXT, "LOSS", &request.loss,
+         "--step: an output, or an operation on one: \"cross_entropy(logits)\" (default: loss)"},
         GIVEN_ROWS(&request.given),
         {"verify-dims", 0, OPTION_TEXT, "LIST", &request.dims,
          "B=32,S=16: verify at these sizes (default: several)"},
@@ -98,30 +138,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
     if (!args_parse(cli, rows, argc, argv, &words, err))
         return false;
     request.file = words.items[0];
-    request.strategy = strategy_from_name(request.strategy_text);
-    if (request.strategy == STRATEGY_NONE)
-        return fail(err, ERR_USAGE, "'%s' is no strategy: standard, aggressive, fast or emergency",
-                    request.strategy_text);
-    if (request.strategy == STRATEGY_AGGRESSIVE && !(request.tune_s > 0))
-        request.tune_s = TUNE_SECONDS;
-    else if (request.strategy != STRATEGY_AGGRESSIVE && request.tune_s > 0)
-        return fail(err, ERR_USAGE, "--tune goes with --strategy aggressive");
-    if (request.tune_s > TUNE_SECONDS_MAX)
-        return fail(err, ERR_USAGE, "--tune: at most %g s", TUNE_SECONDS_MAX);
-    if (!(request.timeout_s > 0))
-        request.timeout_s = TIMEOUT_SECONDS;
-    if (request.timeout_s > TIMEOUT_SECONDS_MAX)
-        return fail(err, ERR_USAGE, "--timeout: at most %g s", TIMEOUT_SECONDS_MAX);
-    if (request.wrt && !request.backward)
-        return fail(err, ERR_USAGE, "--wrt goes with --backward");
-    if (request.targets && strcmp(request.targets, "native") == 0)
-        request.targets = target_best_here();
-    if (request.no_cache)
-        request.cache = NULL;
-    if (request.dump && request.dump_all)
-        return fail(err, ERR_USAGE, "--dump and --dump-all exclude each other");
-    if (request.dump && !dump_level_ok(request.dump))
-        return fail(err, ERR_USAGE, "'%s' is no level to dump: " DUMP_LEVELS, request.dump);
+    if (!check_request(&request, err))
+        return false;
     *out = request;
     return (!request.out && (request.dump || request.dump_all)) ||
            bundle_output(cli, request.file, ".urza", &out->out, err);
@@ -219,6 +237,8 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                     .seed = request->seed,
                     .backward = request->backward,
                     .wrt = request->wrt,
+                    .step = request->step,
+                    .loss = request->loss,
                     .folder = bundle_folder(cli, request->file),
                     .dims = given_dims(cli, &request->given),
                     .known = known,

@@ -18,6 +18,7 @@
 #include "compiler/codegen/codegen.h"
 #include "compiler/compile_priv.h"
 #include "compiler/grad/grad.h"
+#include "compiler/step/step.h"
 #include "compiler/import/import.h"
 #include "compiler/target/target.h"
 
@@ -223,12 +224,12 @@ static void begin(struct job *job, const struct compile_options *options, struct
     strbuf_init(&job->dump, arena);
 }
 
-/* The names of options->wrt. */
-static bool training_wrt(struct job *job, const struct graph *graph, struct grad_training *out,
-                         struct error *err)
+/* The names of a list; "params": all params that are floats. No list: none. */
+static bool names_of(struct job *job, const struct graph *graph, const char *list,
+                     struct grad_training *out, struct error *err)
 {
     VEC(const char *) names = {0};
-    const char *at = job->options->wrt;
+    const char *at = list;
     while (at && *at) {
         size_t size = strcspn(at, ",");
         bool params = size == 6 && strncmp(at, "params", size) == 0;
@@ -238,14 +239,14 @@ static bool training_wrt(struct job *job, const struct graph *graph, struct grad
                 VEC_PUSH(job->arena, &names, n->attrs->name);
         }
         if (size == 0 || strcmp(at + size, ",") == 0)
-            return fail(err, ERR_USAGE, "'%s' is not a list of names", job->options->wrt);
+            return fail(err, ERR_USAGE, "'%s' is not a list of names", list);
         if (!params)
             VEC_PUSH(job->arena, &names, arena_strndup(job->arena, at, size));
         at += size + (at[size] == ',');
     }
     *out = (struct grad_training){at ? names.items : NULL, names.count};
     return !at || names.count > 0 ||
-           fail(err, ERR_USAGE, "'%s' names nothing to differentiate", job->options->wrt);
+           fail(err, ERR_USAGE, "'%s' names nothing to differentiate", list);
 }
 
 /* The training step is a package of its own inside this one: compiled, verified and run like any
@@ -263,7 +264,7 @@ static bool add_training(struct job *job, const struct graph *graph, struct erro
     options.observer = NULL;
     options.kernels_only = true;
     const struct compile_source source = {.graph = step};
-    if (!training_wrt(job, graph, &training, err) ||
+    if (!names_of(job, graph, job->options->wrt, &training, err) ||
         !grad_training_graph(step, job->arena, graph, &training, err) ||
         !compile_graph(&source, &options, job->arena, &result, err))
         return fail_at(err, "the backward pass");
@@ -308,6 +309,23 @@ bool compile_graph(const struct compile_source *source, const struct compile_opt
     return run(job, source->graph, source->params, out, err);
 }
 
+/* The blueprint of a whole training step takes the place of the block's. */
+static bool become_step(struct job *job, struct blueprint *blueprint, struct error *err)
+{
+    const char *list = job->options->wrt ? job->options->wrt : "params";
+    struct grad_training trained;
+    struct graph *step = ARENA_NEW(job->arena, struct graph);
+    if (!names_of(job, &blueprint->graph, list, &trained, err))
+        return false;
+    const struct step_request request = {job->options->step, job->options->loss, trained.wrt,
+                                         trained.wrt_count};
+    if (!step_graph(step, job->arena, &blueprint->graph, &request, err))
+        return fail_at(err, "the training step");
+    blueprint->graph = *step;
+    import_graph_json(blueprint, job->arena);
+    return true;
+}
+
 bool compile_blueprint(const char *text, size_t size, const struct compile_options *options,
                        struct arena *arena, struct compile_result *out, struct error *err)
 {
@@ -326,7 +344,8 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     if (options->dims && !import_dims_parse(options->dims, arena, &dims, &import.dim_count, err))
         return false;
     import.dims = dims;
-    if (!blueprint_read(text, size, &import, arena, blueprint, err))
+    if (!blueprint_read(text, size, &import, arena, blueprint, err) ||
+        (options->step && !become_step(job, blueprint, err)))
         return false;
     uint32_t count = blueprint->graph.params.count;
     struct package_param *params = ARENA_ARRAY(arena, struct package_param, count + 1);

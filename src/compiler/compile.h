@@ -125,6 +125,9 @@ struct compile_options {
     bool backward;   /* the package gets a training step, too */
     const char *wrt; /* for it: names of inputs and params, separated by commas; "params": all of
                         them; NULL: all inputs and params that are floats */
+    /* Compiles a whole training step of the blueprint in its place (step/step.h); of what wrt says,
+     * or of all params that are floats. NULL: none. */
+    const char *step, *loss;
     /* The plan's first entry, forward_train, computes so many outputs, its second, backward, the
      * others; 0: one entry computes all. */
     uint32_t first_outputs;

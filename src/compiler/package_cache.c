@@ -30,10 +30,11 @@ static bool find_key(const char *text, size_t size, const struct compile_options
 {
     struct {
         uint8_t text[SHA256_BYTES], targets[SHA256_BYTES], wrt[SHA256_BYTES], public_key[32];
+        uint8_t step[SHA256_BYTES], loss[SHA256_BYTES];
         uint64_t seed;
         uint32_t strategy;
-        bool training, has_targets, has_key, plain, backward, has_wrt;
-        char compiler[126];
+        bool training, has_targets, has_key, plain, backward, has_wrt, has_step, has_loss;
+        char compiler[124];
     } key = {.seed = options->seed,
              .strategy = options->strategy ? options->strategy : STRATEGY_STANDARD,
              .training = options->training,
@@ -41,8 +42,10 @@ static bool find_key(const char *text, size_t size, const struct compile_options
              .has_key = options->key,
              .plain = options->plain,
              .backward = options->backward,
-             .has_wrt = options->backward && options->wrt};
-    _Static_assert(sizeof key == 128 + 18 + 126, "no padding");
+             .has_wrt = (options->backward || options->step) && options->wrt,
+             .has_step = options->step,
+             .has_loss = options->step && options->loss};
+    _Static_assert(sizeof key == 192 + 20 + 124, "no padding");
     char version[CODEGEN_VERSION_BYTES];
     if (!options->cache || options->dims || options->known_count > 0 || options->chooser ||
         options->observer || options->dump || onnx_looks_like(text, size) ||
@@ -53,6 +56,10 @@ static bool find_key(const char *text, size_t size, const struct compile_options
     sha256(targets, strlen(targets), key.targets);
     if (key.has_wrt)
         sha256(options->wrt, strlen(options->wrt), key.wrt);
+    if (key.has_step)
+        sha256(options->step, strlen(options->step), key.step);
+    if (key.has_loss)
+        sha256(options->loss, strlen(options->loss), key.loss);
     if (options->key)
         memcpy(key.public_key, options->key->public_key, sizeof key.public_key);
     codegen_version(version);

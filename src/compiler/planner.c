@@ -257,6 +257,23 @@ static bool plan_kernels(struct planning *p)
     return true;
 }
 
+/* Which outputs may be written over the inputs that they update. */
+static void plan_updates(struct planning *p)
+{
+    const struct graph *g = &p->unit->graph;
+    struct plan *plan = &p->out->plan;
+    for (uint32_t i = 0; i < g->updates.count; i++) {
+        value_id input = g->inputs.items[g->updates.items[i].input];
+        value_id output = g->outputs.items[g->updates.items[i].output].value;
+        uint32_t from = p->buffer_of[input] - 1, to = p->buffer_of[output] - 1;
+        bool reads = false, may = plan_may_update(plan, from, to, &reads);
+        for (uint32_t k = 0; may && reads && k < p->unit->kernel_count; k++)
+            if (p->unit->kernels[k].group->root == output)
+                may = nest_in_place(p->unit->kernels[k].nest, output, input);
+        plan->buffers.items[to].in_place = may;
+    }
+}
+
 static void describe_kernels(struct planning *p)
 {
     struct unit *unit = p->unit;
@@ -299,6 +316,7 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
         .arena = job->arena, .dims = &job->contents.graph.dims, .kernel_count = unit->codes.count};
     if (!plan_kernels(&p))
         return false;
+    plan_updates(&p);
     plan_finish(&out->plan);
     describe_kernels(&p);
     struct strbuf *dump = job_dump(job, "plan", unit, NULL);

@@ -113,6 +113,13 @@ struct graph_element {
     dim_id dim;
 };
 
+/* An output that takes the place of an input of the same type, which a step may write over it:
+ * weights after a training step, a cache with what was added. Both by place. Values do not depend
+ * on it: all reading of the input is of what it was before. */
+struct graph_update {
+    uint32_t input, output;
+};
+
 struct graph {
     struct arena *arena;
     struct dim_table dims;
@@ -123,7 +130,8 @@ struct graph {
     VEC(struct graph_output) outputs;
     uint32_t loops; /* the highest number of a loop */
     VEC(struct graph_element) elements;
-    const char *name; /* of the graph; "" if none */
+    VEC(struct graph_update) updates; /* no input and no output twice */
+    const char *name;                 /* of the graph; "" if none */
     struct origins origins;
     origin_id origin; /* of what is added now */
 };
@@ -167,6 +175,10 @@ value_id graph_input(struct graph *graph, const char *name, enum dtype dtype, co
 value_id graph_param(struct graph *graph, const char *name, enum dtype dtype, const dim_id *shape,
                      uint32_t rank, struct error *err);
 bool graph_output(struct graph *graph, const char *name, value_id value, struct error *err);
+/* ERR_BLUEPRINT: the types differ, or one of the two is in another update. */
+bool graph_update(struct graph *graph, const struct graph_update *update, struct error *err);
+#define UPDATE_NONE UINT32_MAX
+uint32_t graph_updates_input(const struct graph *graph, uint32_t output); /* or UPDATE_NONE */
 
 static inline const struct node *graph_node(const struct graph *graph, value_id value)
 {
@@ -185,6 +197,7 @@ bool graph_verify(struct graph *graph, struct error *err);
  *   %3 = contract %1, %2 {batch 0, contract 1} : f32[B, 256]
  *   element "k" 0 size 0 tells K
  *   output "y" %7
+ *   update "w" by "w_new"
  * Parsing is bounded and strict: ERR_PARSE with "line L, column C" as place; the type after ':'
  * must be the one that the rules infer. graph_parse initialises *graph in arena. Values that no
  * output needs are printed too. */

@@ -25,6 +25,11 @@ bool graph_begin_copy(struct graph *to, struct arena *arena, const struct graph 
                       struct error *err);
 /* Adds the elements of inputs that tell dims. Inputs must have the same places. */
 bool graph_copy_elements(struct graph *to, const struct graph *from, struct error *err);
+/* update.c: whether an update may be added. */
+bool update_is_sound(const struct graph *graph, const struct graph_update *update,
+                     struct error *err);
+/* Adds updates. Inputs and outputs must have the same places. */
+bool graph_copy_updates(struct graph *to, const struct graph *from, struct error *err);
 /* Adds a node of *from to *to. copies: what its operands became, by value of *from. */
 value_id graph_copy_node(struct graph *to, const struct graph *from, const struct node *node,
                          const value_id *copies, struct error *err);

@@ -208,6 +208,8 @@ bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *fr
         if (!graph_output(to, output->name, r.copies[output->value], err))
             return false;
     }
+    if (!graph_copy_updates(to, from, err))
+        return false;
     if (rule && from->origins.items.count > 0)
         inherit_origins(&r);
     return true;

@@ -135,6 +135,8 @@ bool graph_open_loops(struct graph *to, struct arena *arena, const struct graph 
         if (!graph_output(to, from->outputs.items[i].name, o.copies[from->outputs.items[i].value],
                           err))
             return false;
+    if (!graph_copy_updates(to, from, err))
+        return false;
     while ((loop = next_loop(&loops, loop ? loop->number : 0)))
         if (!end_loop(&o, loop))
             return false;

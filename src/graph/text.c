@@ -219,4 +219,12 @@ void graph_print(const struct graph *graph, struct strbuf *out)
         text_print_string(graph->outputs.items[i].name, out);
         strbuf_printf(out, " %%%u\n", graph->outputs.items[i].value);
     }
+    for (uint32_t i = 0; i < graph->updates.count; i++) {
+        const struct graph_update *update = &graph->updates.items[i];
+        strbuf_puts(out, "update ");
+        text_print_string(graph_node(graph, graph->inputs.items[update->input])->attrs->name, out);
+        strbuf_puts(out, " by ");
+        text_print_string(graph->outputs.items[update->output].name, out);
+        strbuf_puts(out, "\n");
+    }
 }

@@ -1,13 +1,14 @@
 /* Parsing the text form, by recursive descent over a zero-terminated copy of the text. One
  * statement per line:
  *
- *   text    = graph { dim } { node } { element } { output }
+ *   text    = graph { dim } { node } { element } { output } { update }
  *   graph   = "graph" string
  *   dim     = "dim" name int ".." int "multiple" int [ "typical" int ]
  *   node    = "%" int "=" prim [ operand { "," operand } ] [ string | number | "0x" hex ]
  *             [ "{" attr { "," attr } "}" ] ":" type
  *   element = "element" string int rule dim-expression "tells" dim-expression
  *   output  = "output" string operand
+ *   update  = "update" string "by" string
  *   type    = dtype "[" [ dim-expression { "," dim-expression } ] "]"
  *
  * Blank lines are skipped, and so are comments, from "#" to the end of the line.
@@ -399,6 +400,28 @@ static bool parse_output(struct parser *p)
     return text_end_line(&p->in);
 }
 
+/* The graph says what is wrong with a name that is none. */
+static bool parse_update(struct parser *p)
+{
+    const char *input, *output;
+    struct graph_update update = {.input = 0};
+    const struct graph *graph = p->graph;
+    text_skip_space(&p->in);
+    const char *before = p->in.at;
+    if (!text_string(&p->in, graph->arena, &input) || !text_expect(&p->in, "by") ||
+        !text_string(&p->in, graph->arena, &output))
+        return false;
+    while (update.input < graph->inputs.count &&
+           strcmp(graph_node(graph, graph->inputs.items[update.input])->attrs->name, input) != 0)
+        update.input++;
+    while (update.output < graph->outputs.count &&
+           strcmp(graph->outputs.items[update.output].name, output) != 0)
+        update.output++;
+    if (!graph_update(p->graph, &update, p->in.err))
+        return text_place(&p->in, before);
+    return text_end_line(&p->in);
+}
+
 static bool parse_header(struct parser *p)
 {
     if (!text_expect(&p->in, "graph") || !text_string(&p->in, p->graph->arena, &p->graph->name))
@@ -429,8 +452,11 @@ bool graph_parse(struct graph *graph, struct arena *arena, const char *text, siz
     while (text_next_line(&p->in) && text_take(&p->in, "output"))
         if (!parse_output(p))
             return false;
+    while (text_next_line(&p->in) && text_take(&p->in, "update"))
+        if (!parse_update(p))
+            return false;
     struct graph_loops loops;
     return (p->in.at == p->in.end ||
-            text_expected(&p->in, "the next dim, node, element or output")) &&
+            text_expected(&p->in, "the next dim, node, element, output or update")) &&
            graph_find_loops(graph, arena, &loops, err);
 }

@@ -216,8 +216,10 @@ static void test_written_form(void **state)
                                "%9 = const -inf : f64[]\n"
                                "%10 = const 0.10000000149011612 : f32[]\n"
                                "%11 = const 18446744073709551615 : u64[]\n"
+                               "%12 = input \"h\" : f32[B, 256]\n"
                                "output \"y\" %6\n"
-                               "output \"again\" %6\n";
+                               "output \"again\" %6\n"
+                               "update \"h\" by \"again\"\n";
     struct arena arena;
     struct graph graph;
     struct error err = {0};
@@ -256,6 +258,9 @@ static void test_lenient_where_it_is_harmless(void **state)
     arena_release(&arena);
 }
 
+#define TWO \
+    "graph \"\"\n%1 = input \"x\" : f32[]\n%2 = broadcast %1 {axes []} : f32[2]\noutput \"y\" %2\n"
+
 static void test_error_places(void **state)
 {
     (void)state;
@@ -270,7 +275,8 @@ static void test_error_places(void **state)
         {"graph \"\\u00e9\"", "line 1, column 9", "an escape", ERR_PARSE},
         {"graph \"\\u00", "line 1, column 9", "an escape", ERR_PARSE},
         {"graph \"\" x", "line 1, column 10", "end of the line", ERR_PARSE},
-        {"graph \"\"\nfoo", "line 2, column 1", "the next dim, node, element or output", ERR_PARSE},
+        {"graph \"\"\nfoo", "line 2, column 1", "the next dim, node, element, output or",
+         ERR_PARSE},
         {"graph \"\"\ndim B 1..2", "line 2, column 11", "'multiple'", ERR_PARSE},
         {"graph \"\"\ndim B 3..2 multiple 1", "line 2, column 5", "", ERR_BLUEPRINT},
         {"graph \"\"\ndim B 1..99999999999999999999 multiple 1", "line 2, column 10",
@@ -301,6 +307,12 @@ static void test_error_places(void **state)
          "taken", ERR_BLUEPRINT},
         {"graph \"\"\n%1 = const 1 : f32[]\noutput \"y\" %1\n%2 = const 2 : f32[]",
          "line 4, column 1", "the next", ERR_PARSE},
+        {TWO "update \"x\" by \"y\"", "line 5, column 8", "another type", ERR_BLUEPRINT},
+        {TWO "update \"x\" by \"q\"", "line 5, column 8", "no output", ERR_BLUEPRINT},
+        {TWO "update \"q\" by \"y\"", "line 5, column 8", "no input", ERR_BLUEPRINT},
+        {TWO "update \"x\" \"y\"", "line 5, column 12", "'by'", ERR_PARSE},
+        {TWO "output \"z\" %1\nupdate \"x\" by \"z\"\nupdate \"x\" by \"z\"", "line 7, column 8",
+         "two updates of input 'x'", ERR_BLUEPRINT},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct arena arena;

@@ -115,6 +115,13 @@ bool graph_verify(struct graph *graph, struct error *err)
             element->element >= elements_of_input(graph, element->input))
             return fail(err, ERR_BUG, "element %u is none of an input", i);
     }
+    for (uint32_t i = 0; i < graph->updates.count; i++) {
+        struct error why;
+        struct graph before = *graph;
+        before.updates.count = i;
+        if (!update_is_sound(&before, &graph->updates.items[i], &why))
+            return fail(err, ERR_BUG, "update %u: %s", i, why.message);
+    }
     struct graph_loops loops;
     return graph_find_loops(graph, graph->arena, &loops, err);
 }

@@ -171,6 +171,21 @@ static value_id bound_value(const struct graph *graph, const struct plan_buffer 
     return i < graph->outputs.count ? graph->outputs.items[i].value : VALUE_NONE;
 }
 
+/* Claims that an output may be written over an input: as far as the plan shows. */
+static bool check_updates(const struct plan *plan, const struct graph *graph, struct error *err)
+{
+    bool reads;
+    for (uint32_t i = 0; i < plan->buffers.count; i++) {
+        const struct plan_buffer *buffer = &plan->buffers.items[i];
+        uint32_t input = buffer->in_place ? graph_updates_input(graph, buffer->index) : UPDATE_NONE;
+        if (buffer->in_place &&
+            (input == UPDATE_NONE ||
+             !plan_may_update(plan, plan_bound_buffer(plan, BUFFER_INPUT, input), i, &reads)))
+            return fail(err, ERR_PACKAGE, "output %u cannot be written in place", buffer->index);
+    }
+    return true;
+}
+
 bool plan_check_graph(const struct plan *plan, const struct graph *graph, struct error *err)
 {
     uint32_t starts[] = {[BUFFER_INPUT] = 0,
@@ -209,7 +224,7 @@ bool plan_check_graph(const struct plan *plan, const struct graph *graph, struct
         if (slot == 0 || !written[slot - 1])
             return fail(err, ERR_PACKAGE, "no launch writes output %u", i);
     }
-    return true;
+    return check_updates(plan, graph, err);
 }
 
 static void describe_launch(const struct plan *plan, const char *entry, uint32_t index,

@@ -35,6 +35,10 @@ struct plan_buffer {
     uint32_t index; /* 0 for prepared and temporary buffers */
     uint32_t value; /* a value of the target's optimised graph, which the buffer holds, row-major */
     dim_id elements; /* bytes = elements × dtype size */
+    /* BUFFER_OUTPUT that updates an input: it may be written over the input's memory, since the
+     * launch that writes it reads of the input, if at all, only the element that it writes next,
+     * and no later one reads the input. */
+    bool in_place;
     /* BUFFER_TEMP: first and last forward launch that reads or writes it; filled by plan_finish. If
      * no launch does, first_launch > last_launch. What passes from trip to trip of a loop, and what
      * the loop reads from outside, lives during the whole loop. */
@@ -130,6 +134,13 @@ bool plan_trips(const struct plan *plan, uint32_t launch, const int64_t *dims, i
 /* The entry of that name; where a plan has none, "forward" is all. False: there is no such entry.
  */
 bool plan_find_entry(const struct plan *plan, const char *name, struct plan_entry *out);
+
+/* Whether the order of launches lets an output be written over an input (buffers; PLAN_NONE: an
+ * input that nothing reads): one launch writes it, no later one reads the input, and no loop has a
+ * part in it. *out_reads: that launch reads the input itself. */
+bool plan_may_update(const struct plan *plan, uint32_t input, uint32_t output, bool *out_reads);
+/* The buffer of an input or output of the graph; PLAN_NONE: it has none. */
+uint32_t plan_bound_buffer(const struct plan *plan, enum buffer_kind kind, uint32_t index);
 
 /* Computes lifetimes of temporaries; asserts everything that plan_parse checks. */
 void plan_finish(struct plan *plan);

@@ -24,6 +24,8 @@ static void print_buffer(const struct plan *plan, const struct plan_buffer *buff
 {
     strbuf_printf(out, "{\"dtype\":\"%s\",", dtype_name(buffer->dtype));
     plan_put_dim(plan, "elements", buffer->elements, out);
+    if (buffer->in_place)
+        strbuf_puts(out, ",\"in_place\":true");
     if (buffer_is_bound(buffer->kind))
         strbuf_printf(out, ",\"index\":%u", buffer->index);
     strbuf_printf(out, ",\"kind\":\"%s\",\"value\":%u}", buffer_kind_name(buffer->kind),
@@ -141,7 +143,8 @@ bool plan_get_dim(struct plan *plan, const json_t *object, const char *key, dim_
 static bool parse_buffer(struct plan *plan, const json_t *object, struct plan_buffer *out,
                          struct error *err)
 {
-    static const char *const bound_keys[] = {"dtype", "elements", "index", "kind", "value", NULL};
+    static const char *const bound_keys[] = {"dtype", "elements", "in_place", "index",
+                                             "kind",  "value",    NULL};
     static const char *const own_keys[] = {"dtype", "elements", "kind", "value", NULL};
     const char *kind, *dtype;
     if (!json_get_string(object, "kind", &kind, err) ||
@@ -156,6 +159,10 @@ static bool parse_buffer(struct plan *plan, const json_t *object, struct plan_bu
     if (out->dtype == DTYPE_NONE || strcmp(dtype, dtype_name(out->dtype)) != 0)
         return fail(err, ERR_PACKAGE, "unknown dtype '%s'", dtype);
     bool bound = buffer_is_bound(out->kind);
+    const json_t *in_place = json_object_get(object, "in_place");
+    out->in_place = in_place != NULL;
+    if (in_place && (!json_is_true(in_place) || out->kind != BUFFER_OUTPUT))
+        return fail(err, ERR_PACKAGE, "field 'in_place' is not true, or not of an output");
     if (!json_only_keys(object, bound ? bound_keys : own_keys, err))
         return false;
     return !bound || plan_get_u32(object, "index", &out->index, err);

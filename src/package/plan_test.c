@@ -301,6 +301,54 @@ static void refuses_what_the_graph_is_not(void **state)
     }
 }
 
+/* What the plan shows of a claim that an output may be written over an input. */
+static void claims_of_updates(void **state)
+{
+    static const char graph[] = "graph \"g\"\n"
+                                "%1 = input \"x\" : f32[4]\n"
+                                "%2 = neg %1 : f32[4]\n"
+                                "%3 = exp %1 : f32[4]\n"
+                                "output \"y\" %2\noutput \"z\" %3\n"
+                                "update \"x\" by \"y\"\n";
+    static const char text[] =
+        "{\"buffers\":["
+        "{\"dtype\":\"f32\",\"elements\":\"4\",\"index\":0,\"kind\":\"input\",\"value\":1},"
+        "{\"dtype\":\"f32\",\"elements\":\"4\",\"in_place\":true,\"index\":0,\"kind\":\"output\","
+        "\"value\":2},"
+        "{\"dtype\":\"f32\",\"elements\":\"4\",\"index\":1,\"kind\":\"output\",\"value\":3}],"
+        "\"format\":\"urza.plan/2\",\"forward\":["
+        "{\"args\":[2,0],\"edges\":[],\"extent\":\"1\",\"kernel\":1,\"label\":\"exp\","
+        "\"scratch_bytes\":\"0\",\"work\":\"4\",\"written\":1},"
+        "{\"args\":[1,0],\"edges\":[],\"extent\":\"1\",\"kernel\":0,\"label\":\"neg\","
+        "\"scratch_bytes\":\"0\",\"work\":\"4\",\"written\":1}],"
+        "\"kernels\":2,\"prepare\":[]}";
+    struct fixture *f = *state;
+    struct plan plan;
+    must(graph_parse(&f->graph, &f->arena, graph, strlen(graph), &f->err), &f->err);
+    must(parse(f, text, &plan), &f->err);
+    struct strbuf out;
+    strbuf_init(&out, &f->arena);
+    plan_print(&plan, &out);
+    assert_string_equal(out.data, text);
+    must(plan_check_graph(&plan, &f->graph, &f->err), &f->err);
+    /* with the launches the other way round, the second reads what the first wrote over */
+    struct strbuf first = replace(&f->arena, text, "[2,0]", "[9,0]");
+    struct strbuf second = replace(&f->arena, first.data, "[1,0]", "[2,0]");
+    struct strbuf swapped = replace(&f->arena, second.data, "[9,0]", "[1,0]");
+    must(parse(f, swapped.data, &plan), &f->err);
+    must_fail(plan_check_graph(&plan, &f->graph, &f->err), &f->err, ERR_PACKAGE,
+              "output 0 cannot be written in place");
+    /* the other output updates nothing */
+    struct strbuf none = replace(&f->arena, text, "\"index\":1,\"kind\":\"output\"",
+                                 "\"in_place\":true,\"index\":1,\"kind\":\"output\"");
+    must(parse(f, none.data, &plan), &f->err);
+    must_fail(plan_check_graph(&plan, &f->graph, &f->err), &f->err, ERR_PACKAGE,
+              "output 1 cannot be written in place");
+    struct strbuf input = replace(&f->arena, text, "\"index\":0,\"kind\":\"input\"",
+                                  "\"in_place\":true,\"index\":0,\"kind\":\"input\"");
+    must_fail(parse(f, input.data, &plan), &f->err, ERR_PACKAGE, "in_place");
+}
+
 /* The plan with these entries in the place where they are printed. */
 static struct strbuf with_entries(struct fixture *f, const char *entries)
 {
@@ -428,6 +476,7 @@ int main(void)
         TEST(limits),
         TEST(nodes_of_launches),
         TEST(refuses_what_the_graph_is_not),
+        TEST(claims_of_updates),
         TEST(entries),
         TEST(refuses_entries),
         TEST(entries_hold_loops),

@@ -74,6 +74,16 @@ URZA_EXPORT const urza_tensor_info *urza_param_info(const urza_module *module, u
     return index < urza_param_count(module) ? &module->param_infos[index] : NULL;
 }
 
+URZA_EXPORT const void *urza_param_data(const urza_module *module, uint32_t index)
+{
+    return index < urza_param_count(module) ? module->params[index] : NULL;
+}
+
+URZA_EXPORT uint32_t urza_output_updates(const urza_module *module, uint32_t output)
+{
+    return output < urza_output_count(module) ? module->updates[output] : URZA_NO_INPUT;
+}
+
 URZA_EXPORT const urza_dim_info *urza_dim(const urza_module *module, uint32_t index)
 {
     return index < urza_dim_count(module) ? &module->dim_infos[index] : NULL;

@@ -64,9 +64,8 @@ bool call_check_input(const struct urza_module *module, struct call_context *con
     return true;
 }
 
-/* Fills context.tensors, given and key. */
-static bool check_inputs(const struct urza_module *module, struct call_context *context,
-                         const DLTensor *inputs, uint32_t count, bool need_data, struct error *err)
+bool call_check_inputs(const struct urza_module *module, struct call_context *context,
+                       const DLTensor *inputs, uint32_t count, bool need_data, struct error *err)
 {
     uint32_t expected = module->package.graph.inputs.count;
     if (count != expected || (!inputs && count > 0))
@@ -233,7 +232,7 @@ static bool call(struct urza_module *module, struct call_context *context,
     bool may_hold = request->hold != NULL;
     stat_add(&context->stats.calls, 1);
     context->interrupts = atomic_load(&module->interrupts);
-    if (!check_inputs(module, context, request->inputs, request->input_count, true, err))
+    if (!call_check_inputs(module, context, request->inputs, request->input_count, true, err))
         return false;
     const struct shape_entry *entry = shapes_find(module, context, err);
     if (!entry || !check_outputs(module, context, entry, request, err))
@@ -276,7 +275,7 @@ URZA_EXPORT int urza_output_shapes(urza_module *module, const DLTensor *inputs,
         fail(&e, ERR_USAGE, "the module is NULL");
     if (!context)
         return public_result(false, &e, err);
-    bool ok = check_inputs(module, context, inputs, input_count, false, &e);
+    bool ok = call_check_inputs(module, context, inputs, input_count, false, &e);
     const struct shape_entry *entry = ok ? shapes_find(module, context, &e) : NULL;
     for (uint32_t i = 0; entry && i < module->package.graph.outputs.count; i++)
         memcpy(shapes[i], entry->output_shapes[i],

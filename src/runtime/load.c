@@ -146,6 +146,9 @@ static void make_slots(struct urza_module *module)
     for (uint32_t i = 0; i < plan->forward.count; i++)
         for (uint32_t k = 0; k < plan->forward.items[i].arg_count; k++)
             add_slot(module, plan->forward.items[i].args[k]);
+    for (uint32_t i = 0; i < plan->buffers.count; i++)
+        if (plan->buffers.items[i].in_place)
+            module->in_place[plan->buffers.items[i].index] = true;
     module->loop_slots = module->slot_count;
     for (uint32_t i = 0; i < plan->loops.count; i++)
         add_loop_slots(module, &plan->loops.items[i]);
@@ -193,6 +196,10 @@ static void make_infos(struct urza_module *module)
     for (uint32_t i = 0; i < graph->outputs.count; i++)
         module->outputs[i] =
             tensor_info(module, graph->outputs.items[i].name, graph->outputs.items[i].value);
+    module->updates = ARENA_ARRAY(&module->arena, uint32_t, graph->outputs.count);
+    module->in_place = ARENA_ARRAY(&module->arena, bool, graph->outputs.count);
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        module->updates[i] = graph_updates_input(graph, i);
     module->input_integers = ARENA_ARRAY(&module->arena, uint32_t, graph->inputs.count);
     for (uint32_t i = 0; i < graph->inputs.count; i++) {
         module->input_integers[i] = elements_of_input(graph, i);

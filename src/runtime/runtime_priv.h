@@ -105,6 +105,8 @@ struct urza_module {
     uint32_t move_count;   /* of all loops */
     struct slot_patch *patches;
     uint32_t patch_count;
+    uint32_t *updates;        /* by output: the input that it updates; UPDATE_NONE: none */
+    bool *in_place;           /* by output: kernels may write it over that input */
     uint32_t *input_integers; /* by input: its elements, if some tell dims; else 0 */
     uint32_t key_count;       /* dims of all inputs, and those elements */
 
@@ -144,6 +146,9 @@ bool module_load(const void *bytes, size_t size, const urza_load_options *option
 /* call.c: checks an input, fills its context.tensors and given, and adds its part to the key. */
 bool call_check_input(const struct urza_module *module, struct call_context *context,
                       uint32_t input, const DLTensor *given, bool need_data, struct error *err);
+/* All inputs: fills context.tensors, given and key. */
+bool call_check_inputs(const struct urza_module *module, struct call_context *context,
+                       const DLTensor *inputs, uint32_t count, bool need_data, struct error *err);
 /* Checks a tensor of the caller's that a call writes: its type, and that its elements have
  * addresses of their own. */
 bool call_check_written(const DLTensor *given, const urza_tensor_info *info, const int64_t *shape,

@@ -115,6 +115,10 @@ bool subject_call(const struct subject *subject, const struct sample *sample, ur
     }
     bool ok = sample_call(sample, module, in, out, &err) || does_not_run(&err, outcome);
     ok = ok && ran(subject, module, outcome) && same(sample, expected, out, what, outcome);
+    if (ok && sample->graph->updates.count > 0)
+        ok = (sample_step(sample, module, in, out, &err) || does_not_run(&err, outcome)) &&
+             ran(subject, module, outcome) &&
+             same(sample, expected, out, "where inputs are updated in place", outcome);
     arena_release(&arena);
     return ok;
 }

@@ -138,28 +138,79 @@ static bool check_shapes(const struct sample *sample, urza_module *module, const
     return true;
 }
 
+/* The tensors of a call. */
+struct calling {
+    DLTensor *in, *out;
+    uint32_t in_count, out_count;
+};
+
+/* Where they lie. */
+struct places {
+    void *const *inputs, *const *outputs;
+};
+
+static bool describe_all(const struct sample *sample, const urza_module *module,
+                         const struct places *places, struct arena *arena, struct calling *c,
+                         struct error *err)
+{
+    *c = (struct calling){.in_count = sample->input_count, .out_count = sample->output_count};
+    if (urza_input_count(module) != c->in_count || urza_output_count(module) != c->out_count)
+        return fail(err, ERR_VERIFY, "the module has %u inputs and %u outputs, expected %u and %u",
+                    urza_input_count(module), urza_output_count(module), c->in_count, c->out_count);
+    c->in = ARENA_ARRAY(arena, DLTensor, c->in_count);
+    c->out = ARENA_ARRAY(arena, DLTensor, c->out_count);
+    for (uint32_t i = 0; i < c->in_count; i++)
+        c->in[i] =
+            describe(&sample->inputs[i], urza_input_info(module, i)->dtype, places->inputs[i]);
+    for (uint32_t i = 0; i < c->out_count; i++)
+        c->out[i] =
+            describe(&sample->outputs[i], urza_output_info(module, i)->dtype, places->outputs[i]);
+    return true;
+}
+
+static bool took(int code, const urza_error *failure, struct error *err)
+{
+    return code == 0 || fail(err, (enum error_code)failure->code, "%s%s%s", failure->place,
+                             failure->place[0] ? ": " : "", failure->message);
+}
+
 bool sample_call(const struct sample *sample, urza_module *module, void *const *inputs,
                  void *const *outputs, struct error *err)
 {
-    if (urza_input_count(module) != sample->input_count ||
-        urza_output_count(module) != sample->output_count)
-        return fail(err, ERR_VERIFY, "the module has %u inputs and %u outputs, expected %u and %u",
-                    urza_input_count(module), urza_output_count(module), sample->input_count,
-                    sample->output_count);
     struct arena arena;
-    arena_init(&arena);
-    DLTensor *in = ARENA_ARRAY(&arena, DLTensor, sample->input_count);
-    DLTensor *out = ARENA_ARRAY(&arena, DLTensor, sample->output_count);
-    for (uint32_t i = 0; i < sample->input_count; i++)
-        in[i] = describe(&sample->inputs[i], urza_input_info(module, i)->dtype, inputs[i]);
-    for (uint32_t i = 0; i < sample->output_count; i++)
-        out[i] = describe(&sample->outputs[i], urza_output_info(module, i)->dtype, outputs[i]);
+    struct calling c;
     urza_error failure = {0};
-    bool ok = check_shapes(sample, module, in, &arena, err);
-    if (ok &&
-        urza_call(module, in, sample->input_count, out, sample->output_count, NULL, &failure) != 0)
-        ok = fail(err, (enum error_code)failure.code, "%s%s%s", failure.place,
-                  failure.place[0] ? ": " : "", failure.message);
+    const struct places places = {inputs, outputs};
+    arena_init(&arena);
+    bool ok = describe_all(sample, module, &places, &arena, &c, err) &&
+              check_shapes(sample, module, c.in, &arena, err) &&
+              took(urza_call(module, c.in, c.in_count, c.out, c.out_count, NULL, &failure),
+                   &failure, err);
+    arena_release(&arena);
+    return ok;
+}
+
+bool sample_step(const struct sample *sample, urza_module *module, void *const *inputs,
+                 void *const *outputs, struct error *err)
+{
+    struct arena arena;
+    struct calling c;
+    urza_error failure = {0};
+    const struct places places = {inputs, outputs};
+    uint32_t count = 0;
+    arena_init(&arena);
+    bool ok = describe_all(sample, module, &places, &arena, &c, err);
+    for (uint32_t i = 0; ok && i < c.out_count; i++) {
+        uint32_t input = graph_updates_input(sample->graph, i);
+        if (input == UPDATE_NONE) {
+            c.out[count++] = c.out[i];
+            continue;
+        }
+        if (sample->outputs[i].bytes > 0)
+            memcpy(outputs[i], inputs[input], sample->outputs[i].bytes);
+        c.in[input].data = outputs[i];
+    }
+    ok = ok && took(urza_step(module, c.in, c.in_count, c.out, count, &failure), &failure, err);
     arena_release(&arena);
     return ok;
 }

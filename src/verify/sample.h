@@ -98,6 +98,11 @@ bool sample_expect(struct sample *sample, struct arena *arena, struct error *err
 bool sample_call(const struct sample *sample, urza_module *module, void *const *inputs,
                  void *const *outputs, struct error *err);
 
+/* One call of urza_step, of a graph that updates inputs: these are copied to the outputs that
+ * replace them, and updated there. */
+bool sample_step(const struct sample *sample, urza_module *module, void *const *inputs,
+                 void *const *outputs, struct error *err);
+
 /* The largest difference over all outputs, and the output that has it; `undetermined` counts all
  * outputs. */
 void sample_compare(const struct sample *sample, void *const *outputs,

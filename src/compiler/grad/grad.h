@@ -46,6 +46,11 @@ struct grad_request {
 bool grad_add(struct builder *b, const struct grad_request *request, struct arena *arena,
               value_id *out);
 
+/* The block, prepared, with its params as inputs behind its inputs; without updates. *to is
+ * initialised in the arena. */
+bool grad_block_graph(struct graph *to, struct arena *arena, const struct graph *from,
+                      struct error *err);
+
 /* A block with its backward pass, as one graph, which training runs in two parts.
  *
  * Inputs: those of the block; its params, as inputs; and for each float output NAME that hangs on

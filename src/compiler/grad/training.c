@@ -31,35 +31,35 @@ static value_id *renumber(const struct graph *from, struct arena *arena)
     return number;
 }
 
-/* The block, prepared, whose params are inputs. */
-static bool copy_block(struct joining *j, const struct graph *from)
+bool grad_block_graph(struct graph *to, struct arena *arena, const struct graph *from,
+                      struct error *err)
 {
     uint32_t count = from->inputs.count + from->params.count;
-    const value_id *number = renumber(from, j->arena);
+    const value_id *number = renumber(from, arena);
     struct graph view = *from;
-    view.nodes.items = ARENA_ARRAY(j->arena, struct node, from->nodes.count);
+    view.nodes.items = ARENA_ARRAY(arena, struct node, from->nodes.count);
     view.nodes.items[0] = from->nodes.items[0];
     for (value_id v = 1; v < from->nodes.count; v++) {
         struct node *node = &view.nodes.items[number[v]];
         *node = *graph_node(from, v);
         value_id *operands =
-            arena_memdup(j->arena, node->operands, node->operand_count * sizeof *operands);
+            arena_memdup(arena, node->operands, node->operand_count * sizeof *operands);
         for (uint32_t i = 0; i < node->operand_count; i++)
             operands[i] = number[operands[i]];
         node->operands = operands;
     }
-    view.inputs.items = ARENA_ARRAY(j->arena, value_id, count + 1);
+    view.inputs.items = ARENA_ARRAY(arena, value_id, count + 1);
     view.inputs.count = view.inputs.capacity = count;
-    view.params.count = 0;
+    view.params.count = view.updates.count = 0;
     for (uint32_t i = 0; i < count; i++) {
         view.inputs.items[i] = i + 1;
         view.nodes.items[i + 1].prim = PRIM_INPUT;
     }
-    view.outputs.items = arena_memdup(j->arena, from->outputs.items,
-                                      from->outputs.count * sizeof *from->outputs.items);
+    view.outputs.items =
+        arena_memdup(arena, from->outputs.items, from->outputs.count * sizeof *from->outputs.items);
     for (uint32_t i = 0; i < view.outputs.count; i++)
         view.outputs.items[i].value = number[view.outputs.items[i].value];
-    return grad_prepare(j->graph, j->arena, &view, j->err);
+    return grad_prepare(to, arena, &view, err);
 }
 
 static bool is_float(const struct joining *j, value_id v)
@@ -141,7 +141,7 @@ bool grad_training_graph(struct graph *to, struct arena *arena, const struct gra
 {
     struct graph *joint = ARENA_NEW(arena, struct graph);
     struct joining j = {.graph = joint, .arena = arena, .err = err, .training = training};
-    if (!copy_block(&j, from) || !find_wrt(&j) || !add_cotangents(&j))
+    if (!grad_block_graph(joint, arena, from, err) || !find_wrt(&j) || !add_cotangents(&j))
         return false;
     struct builder b = {joint, err};
     const struct grad_request request = {.of = j.of.items,

@@ -119,6 +119,10 @@ bool import_dims_parse(const char *text, struct arena *arena, struct dim_name **
 bool blueprint_read(const char *text, size_t size, const struct import_options *options,
                     struct arena *arena, struct blueprint *out, struct error *err);
 
+/* Sets blueprint->json to a document that has the graph as text, for graphs that come from no
+ * JSON. */
+void import_graph_json(struct blueprint *blueprint, struct arena *arena);
+
 /* Reads an ONNX model: opsets up to 28 and the ops of docs/onnx.md. Initialisers become params with
  * INIT_DATA; constants that decide shapes are folded. ERR_UNSUPPORTED lists all nodes that cannot
  * be read, with the reasons; ERR_PARSE, ERR_BLUEPRINT, ERR_SHAPE, ERR_LIMIT, ERR_IO. Arena and *out

@@ -118,9 +118,6 @@ bool native_read_nodes(const json_t *document, const struct import_options *opti
 bool native_read_shape(struct graph *graph, const json_t *shape, bool any, dim_id out[LIMIT_RANK],
                        uint32_t *out_rank, struct error *err);
 
-/* Sets blueprint->json to a document that has the graph as text, for sources that are not JSON. */
-void import_graph_json(struct blueprint *blueprint, struct arena *arena);
-
 /* Whether a path is below the folder that it is relative to, judged by its text alone;
  * file_open_below checks links. ERR_BLUEPRINT. */
 bool import_check_path(const char *path, struct error *err);

@@ -8,6 +8,7 @@
  *              "params"?:  [{"id", "dtype", "shape", "init"?}…],  constant shapes; init: see init.c
  *              "nodes":    [node…],
  *              "outputs":  [output…],
+ *              "updates"?: {"input": "output"…},                 outputs that replace inputs
  *              "id"?, "version"?, "tags"?, "metadata"?}           these do not affect the graph
  *   dim       {"min"? (1), "max"? (65536), "multiple_of"? (1), "typical"?, "equals"?, "why"?}
  *   node      {"id", "op", "in"?, "attrs"?, "out"?, "shape"?, "in_shape"?, "dtype"?}
@@ -194,8 +195,8 @@ static bool read_tensors(struct blueprint *out, const json_t *list, bool params,
 bool native_read(const json_t *document, const struct import_options *options, struct arena *arena,
                  struct blueprint *out, struct error *err)
 {
-    static const char *const keys[] = {"format", "dims",    "inputs",      "params",
-                                       "nodes",  "outputs", DOCUMENT_KEYS, NULL};
+    static const char *const keys[] = {"format",  "dims",    "inputs",      "params", "nodes",
+                                       "outputs", "updates", DOCUMENT_KEYS, NULL};
     const char *format = NULL, *name = "";
     json_t *inputs = NULL, *params = json_object_get(document, "params");
     graph_init(&out->graph, arena);

@@ -452,6 +452,33 @@ static bool read_outputs(struct reader *r, const json_t *list)
     return true;
 }
 
+static bool read_updates(struct reader *r, const json_t *document)
+{
+    const json_t *updates = json_object_get(document, "updates");
+    struct graph *g = r->graph;
+    size_t found = 0;
+    if (updates && !json_is_object(updates))
+        return fail(r->err, ERR_JSON, "field 'updates' is %s, expected an object",
+                    import_type_text(updates));
+    for (uint32_t i = 0; i < g->inputs.count; i++) {
+        const char *name = graph_node(g, g->inputs.items[i])->attrs->name;
+        const json_t *by = json_object_get(updates, name);
+        struct graph_update update = {.input = i};
+        if (!by)
+            continue;
+        found++;
+        while (update.output < g->outputs.count && json_is_string(by) &&
+               strcmp(g->outputs.items[update.output].name, json_string_value(by)) != 0)
+            update.output++;
+        if (!json_is_string(by) || update.output == g->outputs.count)
+            return fail(r->err, ERR_BLUEPRINT, "updates: '%.64s' names no output", name);
+        if (!graph_update(g, &update, r->err))
+            return fail_at(r->err, "updates");
+    }
+    return found == json_object_size(updates) ||
+           fail(r->err, ERR_BLUEPRINT, "updates: a name is no input's");
+}
+
 bool native_read_nodes(const json_t *document, const struct import_options *options,
                        struct blueprint *out, struct error *err)
 {
@@ -479,5 +506,5 @@ bool native_read_nodes(const json_t *document, const struct import_options *opti
         if (!walk(&r, i, stack))
             return false;
     r.graph->origin = ORIGIN_NONE;
-    return read_outputs(&r, outputs);
+    return read_outputs(&r, outputs) && read_updates(&r, document);
 }

@@ -24,6 +24,30 @@ static void test_order_is_free(void **state)
     arena_release(&arena);
 }
 
+static void test_updates(void **state)
+{
+    (void)state;
+#define STEP(updates)                                                                            \
+    HEAD X                                                                                       \
+        "\"nodes\": [{\"id\": \"y\", \"op\": \"neg\", \"in\": [\"x\"]}, {\"id\": \"s\", "        \
+        "\"op\": \"sum\", \"in\": [\"x\"]}], \"outputs\": [\"s\", \"y\"], \"updates\": " updates \
+        "}"
+    struct arena arena;
+    arena_init(&arena);
+    struct blueprint b = must_read(&arena, STEP("{\"x\": \"y\"}"));
+    assert_int_equal(b.graph.updates.count, 1);
+    assert_int_equal(graph_updates_input(&b.graph, 1), 0);
+    assert_int_equal(graph_updates_input(&b.graph, 0), UPDATE_NONE);
+    struct blueprint again = must_read(&arena, b.json);
+    assert_string_equal(graph_text(&again), graph_text(&b));
+    must_refuse(STEP("{\"x\": \"s\"}"), ERR_BLUEPRINT, "updates", "another type");
+    must_refuse(STEP("{\"x\": \"q\"}"), ERR_BLUEPRINT, "", "'x' names no output");
+    must_refuse(STEP("{\"x\": 1}"), ERR_BLUEPRINT, "", "'x' names no output");
+    must_refuse(STEP("{\"s\": \"y\"}"), ERR_BLUEPRINT, "", "no input");
+    must_refuse(STEP("[]"), ERR_JSON, "", "expected an object");
+    arena_release(&arena);
+}
+
 static void test_canonical(void **state)
 {
     (void)state;
@@ -264,11 +288,12 @@ static void test_deep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order_is_free), cmocka_unit_test(test_canonical),
-        cmocka_unit_test(test_results),       cmocka_unit_test(test_shapes),
-        cmocka_unit_test(test_structure),     cmocka_unit_test(test_cycles),
-        cmocka_unit_test(test_attributes),    cmocka_unit_test(test_params),
-        cmocka_unit_test(test_training),      cmocka_unit_test(test_deep),
+        cmocka_unit_test(test_order_is_free), cmocka_unit_test(test_updates),
+        cmocka_unit_test(test_canonical),     cmocka_unit_test(test_results),
+        cmocka_unit_test(test_shapes),        cmocka_unit_test(test_structure),
+        cmocka_unit_test(test_cycles),        cmocka_unit_test(test_attributes),
+        cmocka_unit_test(test_params),        cmocka_unit_test(test_training),
+        cmocka_unit_test(test_deep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,8 +2,7 @@
  *
  * A nest is a tree of statements over scalar expressions. Expressions are pure and interned: equal
  * expressions have the same u32 id. Index arithmetic (i64) is in a polynomial normal form, so equal
- * indices have the same id and the stride of a variable can be read off. Statements are arena
- * objects. A loop says how it runs:
+ * indices have the same id and the stride of a variable can be read off. A loop says how it runs:
  *
  *   serial    one iteration after the other
  *   parallel  divided among threads by the caller of the kernel
@@ -240,6 +239,8 @@ expr_id combine_identity(struct nest *nest, enum combine combine, enum dtype dty
  * generation. */
 void nest_expand_jam(struct nest *nest);
 
+/* in_place.c: whether the result (a value of the graph) may be written over an argument. */
+bool nest_in_place(struct nest *nest, uint32_t out, uint32_t in);
 /* Checks every invariant: ids in range, dtypes of operands, variables used only inside their loop,
  * locals declared before use and updated where allowed, at most one vector loop around a statement,
  * one parallel loop and it outermost, lanes a power of two, stores only to ROLE_OUT and

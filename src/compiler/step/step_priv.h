@@ -1,0 +1,31 @@
+/* Shared by the files of this room. */
+#ifndef URZA_COMPILER_STEP_STEP_PRIV_H
+#define URZA_COMPILER_STEP_STEP_PRIV_H
+
+#include "compiler/ops/ops.h"
+#include "compiler/step/step.h"
+
+/* NAME or NAME(WORD, KEY=VALUE, …): an operation, an operand at most, and attributes. */
+struct step_text {
+    const char *name, *operand; /* operand: NULL if there is none */
+    struct op_value attrs[OP_MAX_ATTRS];
+    uint32_t attr_count;
+};
+/* what: "--loss", for messages. ERR_USAGE. */
+bool step_text_parse(const char *text, const char *what, struct arena *arena, struct step_text *out,
+                     struct error *err);
+/* Takes an attribute out; NULL: it is not there. Valid until the next one is taken. */
+const struct op_value *step_text_take(struct step_text *text, const char *name);
+
+/* The step's own options, taken out of the optimizer's text. */
+enum schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE };
+struct step_options {
+    double clip_norm; /* 0: none */
+    enum schedule schedule;
+    double warmup, steps, floor;
+    double loss_scale; /* 0: none */
+    bool dynamic_scale;
+};
+bool step_options_take(struct step_text *text, struct step_options *out, struct error *err);
+
+#endif
