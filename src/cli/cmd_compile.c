@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/board.h"
 #include "base/clock.h"
@@ -19,6 +20,7 @@
 #include "tuner/tuner.h"
 
 #define NS_PER_MS 1e6
+#define THREADS_MOST 8
 #define TUNE_SECONDS 60.0
 #define KERNEL_SECONDS 3.0
 #define TUNE_SECONDS_MAX 1e6
@@ -54,6 +56,13 @@ static bool dump_level_ok(const char *level)
         if (*at == '\0')
             return false;
     }
+}
+
+/* How many threads generate code. */
+static uint32_t threads_here(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores > THREADS_MOST ? THREADS_MOST : cores > 1 ? (uint32_t)cores : 1;
 }
 
 /* Options that go together, and defaults. */
@@ -237,6 +246,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                     .seed = request->seed,
                     .backward = request->backward,
                     .wrt = request->wrt,
+                    .threads = threads_here(),
                     .step = request->step,
                     .loss = request->loss,
                     .folder = bundle_folder(cli, request->file),

@@ -98,7 +98,8 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
                                    .digests = (const uint8_t(*)[32])digests,
                                    .prepare = prepare,
                                    .board = job->options->board,
-                                   .trust = !job->verify_ir};
+                                   .trust = !job->verify_ir,
+                                   .threads = job->options->threads};
     for (uint32_t i = 0; i < count; i++) {
         nests[i] = unit->codes.items[i]->nest;
         memcpy(digests[i], unit->codes.items[i]->digest, sizeof digests[i]);

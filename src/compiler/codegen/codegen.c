@@ -9,6 +9,7 @@
 #include <llvm-c/TargetMachine.h>
 #include <llvm-c/Transforms/PassBuilder.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/uio.h>
 
@@ -322,11 +323,105 @@ static void join(const struct kernel_image *kernels, uint32_t count, struct aren
     out->bytes = bytes;
 }
 
+/* The kernels that must be generated, which threads take one after the other. */
+struct queue {
+    struct nest *const *nests;
+    const uint32_t *kernels;
+    uint32_t count;
+    _Atomic uint32_t next;
+    _Atomic bool stop; /* a thread has failed */
+};
+
+/* One thread's work. Nests allocate in its arena from here on. */
+struct worker {
+    struct queue *queue;
+    struct backend b; /* with machines of its own */
+    struct arena *arena;
+    pthread_t thread;
+    uint32_t failed;       /* the first kernel that was not generated, by place in the queue */
+    bool no_memory, leads; /* leads: the calling thread, which tells how far it is */
+    struct error err;
+};
+
+static void work_on(struct worker *w)
+{
+    struct queue *queue = w->queue;
+    arena_own(w->arena, backend_end, &w->b);
+    for (;;) {
+        uint32_t at = atomic_fetch_add(&queue->next, 1);
+        if (at >= queue->count || atomic_load(&queue->stop))
+            break;
+        uint32_t kernel = queue->kernels[at];
+        queue->nests[kernel]->arena = w->arena;
+        w->failed = at;
+        if (w->leads)
+            board_put(w->b.options->board, BOARD_GENERATE, at + 1, queue->count);
+        if ((!w->b.machine && !backend_begin(&w->b, &w->err)) ||
+            !generate(&w->b, queue->nests[kernel], kernel, w->arena, &w->b.kernels[kernel],
+                      &w->err)) {
+            atomic_store(&queue->stop, true);
+            return;
+        }
+    }
+    w->failed = UINT32_MAX;
+}
+
+static void work_caught(void *context)
+{
+    work_on(context);
+}
+
+/* Control must not jump to another thread where memory runs out. */
+static void *work_aside(void *argument)
+{
+    struct worker *w = argument;
+    w->no_memory = !arena_catch(w->arena, work_caught, w);
+    if (w->no_memory)
+        atomic_store(&w->queue->stop, true);
+    return NULL;
+}
+
+/* Generates what is in the queue on several threads, of which this is one. The error is that of the
+ * first kernel that failed. */
+static bool generate_all(struct backend *b, struct queue *queue, struct arena *arena,
+                         struct error *err)
+{
+    uint32_t threads = b->options->llvm || b->options->assembly ? 1 : b->options->threads;
+    threads = threads > queue->count ? queue->count : threads > 1 ? threads : 1;
+    struct worker *workers = ARENA_ARRAY(arena, struct worker, threads + 1);
+    uint32_t started = 1;
+    bool no_memory = false;
+    for (uint32_t i = 0; i < threads; i++) {
+        workers[i] =
+            (struct worker){.queue = queue, .b = *b, .arena = arena_inside(arena), .leads = i == 0};
+        workers[i].b.count = 0; /* what the cache holds is let go by *b */
+    }
+    while (started < threads &&
+           pthread_create(&workers[started].thread, NULL, work_aside, &workers[started]) == 0)
+        started++;
+    work_aside(&workers[0]);
+    for (uint32_t i = 1; i < started; i++)
+        pthread_join(workers[i].thread, NULL);
+    struct worker *first = &workers[0];
+    for (uint32_t i = 0; i < started; i++) {
+        no_memory |= workers[i].no_memory;
+        backend_end(&workers[i].b);
+        if (workers[i].failed < first->failed)
+            first = &workers[i];
+    }
+    if (no_memory)
+        arena_no_memory(arena);
+    if (first->failed != UINT32_MAX)
+        *err = first->err;
+    return first->failed == UINT32_MAX;
+}
+
 bool codegen(const struct code_request *request, struct arena *arena, struct code_image *out,
              struct error *err)
 {
     static const struct code_options plain = {0};
-    uint32_t count = request->count;
+    uint32_t count = request->count, *missing = ARENA_ARRAY(arena, uint32_t, count + 1);
+    uint8_t(*keys)[SHA256_BYTES] = arena_array(arena, count + 1, sizeof *keys);
     struct backend *b = ARENA_NEW(arena, struct backend);
     *b = (struct backend){.target = request->target,
                           .architecture = architecture_find(request->target->family),
@@ -334,22 +429,22 @@ bool codegen(const struct code_request *request, struct arena *arena, struct cod
                           .kernels = ARENA_ARRAY(arena, struct kernel_image, count + 1),
                           .count = count};
     b->cache = b->options->cache;
+    struct queue *queue = ARENA_NEW(arena, struct queue);
+    *queue = (struct queue){.nests = request->nests, .kernels = missing};
     struct code_image image = {0};
-    bool ok = true;
+    bool kept = false;
     arena_own(arena, backend_end, b);
-    for (uint32_t i = 0; ok && i < count; i++) {
-        uint8_t key[SHA256_BYTES];
-        bool kept = cache_key(b, i, key);
-        board_put(b->options->board, BOARD_GENERATE, i + 1, count);
-        if (kept && find_kernel(b, key, &b->kernels[i], &image))
-            continue;
-        ok = (b->machine || backend_begin(b, err)) &&
-             generate(b, request->nests[i], i, arena, &b->kernels[i], err);
-        image.generated += ok;
-        if (ok && kept)
-            keep_kernel(b, key, &b->kernels[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        kept = cache_key(b, i, keys[i]);
+        if (!kept || !find_kernel(b, keys[i], &b->kernels[i], &image))
+            missing[queue->count++] = i;
     }
+    bool ok = queue->count == 0 || generate_all(b, queue, arena, err);
+    for (uint32_t i = 0; ok && i < queue->count; i++)
+        if (kept)
+            keep_kernel(b, keys[missing[i]], &b->kernels[missing[i]]);
     if (ok) {
+        image.generated = queue->count;
         join(b->kernels, count, arena, &image);
         *out = image;
     }

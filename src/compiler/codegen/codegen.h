@@ -5,7 +5,7 @@
  * with its code and then its constants. It is position independent, imports nothing and has no
  * relocations left. The same nest gives the same bytes, whichever kernels are beside it.
  *
- * One call uses one LLVM context on the calling thread; calls on different threads are independent.
+ * One call uses the threads that it may; calls on different threads are independent.
  * The first call sets options of LLVM for the whole process. LLVM may end the process on internal
  * errors or out of memory: a caller that must survive that compiles in a child process. */
 #ifndef URZA_COMPILER_CODEGEN_CODEGEN_H
@@ -41,6 +41,7 @@ struct code_options {
                           optimised */
     struct board *board; /* gets which nest is generated; NULL: nobody asks */
     bool trust;          /* skip LLVM's verifier of the emitted IR */
+    uint32_t threads;    /* at most so many at a time; 0: one. The bytes are the same */
 };
 
 /* The input of code generation. */
