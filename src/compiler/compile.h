@@ -131,7 +131,7 @@ struct compile_options {
     /* The plan's first entry, forward_train, computes so many outputs, its second, backward, the
      * others; 0: one entry computes all. */
     uint32_t first_outputs;
-    uint32_t threads; /* that generate code, at most; 0: one. The bytes are the same */
+    uint32_t threads;   /* that generate code, at most; 0: one. The bytes are the same */
     bool plain;         /* run only the needed graph passes: a fallback when one of the others
                            fails */
     const char *folder; /* base of relative paths in the blueprint; NULL: it may name no files */
