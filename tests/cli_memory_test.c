@@ -128,6 +128,29 @@ static void test_numbers(void **state)
     json_decref(plain);
 }
 
+/* y = relu(x w1ᵀ + b) w2ᵀ: the backward pass needs relu's result, for the product, and says by it
+ * where the slope is 0. So that is all that is saved, not relu's operand. */
+static void test_relu_saves_its_result(void **state)
+{
+    struct fixture *f = *state;
+    static const char text[] =
+        "{\"format\": \"urza.blueprint/1\", \"inputs\": [{\"id\": \"x\", \"dtype\": \"f32\","
+        " \"shape\": [32, 6]}], \"params\": ["
+        "{\"id\": \"w1\", \"dtype\": \"f32\", \"shape\": [48, 6],"
+        " \"init\": {\"kind\": \"normal\", \"seed\": 1}},"
+        "{\"id\": \"w2\", \"dtype\": \"f32\", \"shape\": [5, 48],"
+        " \"init\": {\"kind\": \"normal\", \"seed\": 2}}],"
+        " \"nodes\": [{\"id\": \"h\", \"op\": \"linear\", \"in\": [\"x\", \"w1\"]},"
+        " {\"id\": \"a\", \"op\": \"relu\", \"in\": [\"h\"]},"
+        " {\"id\": \"y\", \"op\": \"linear\", \"in\": [\"a\", \"w2\"]}],"
+        " \"outputs\": [\"y\"]}";
+    compile(f, text, " --backward --strategy fast --target x86-64-v2");
+    json_t *memory = answer(f, "inspect net.urza --memory --backward --json");
+    judge(memory);
+    assert_int_equal(number(memory, "saved_bytes"), 32 * 48 * 4);
+    json_decref(memory);
+}
+
 /* Well-formed in the XML that is in use: elements, attributes, text, four entities. */
 static const char *xml_text(const char *at, const char *stop)
 {
@@ -250,6 +273,7 @@ int main(void)
     char *build = getenv("URZA_BUILD_DIR");
     const struct CMUnitTest tests[] = {
         CLI_TEST(test_numbers, build),
+        CLI_TEST(test_relu_saves_its_result, build),
         CLI_TEST(test_picture, build),
         CLI_TEST(test_refuses, build),
     };
