@@ -91,6 +91,9 @@ struct compile_view unit_view(struct job *job, struct unit *unit, enum stage sta
 bool unit_lower(struct job *job, struct unit *unit, struct error *err);
 bool unit_schedule(struct job *job, struct unit *unit, struct error *err);
 void unit_share(struct job *job, struct unit *unit); /* finds kernels with equal code */
+/* plan_memory.c: changes a plan that was not finished, so that its peak at typical sizes falls: the
+ * order of launches in each entry, and which run again. */
+void plan_lower_peak(struct plan *plan, struct arena *arena);
 /* planner.c: adds the target to job->contents. */
 bool unit_plan(struct job *job, struct unit *unit, struct error *err);
 

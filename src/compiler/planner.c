@@ -299,6 +299,7 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
         .arena = job->arena, .dims = &job->contents.graph.dims, .kernel_count = unit->codes.count};
     if (!plan_kernels(&p))
         return false;
+    plan_lower_peak(&out->plan, job->arena);
     plan_finish(&out->plan);
     describe_kernels(&p);
     struct strbuf *dump = job_dump(job, "plan", unit, NULL);
