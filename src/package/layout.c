@@ -5,7 +5,9 @@
  * size is mostly the best; but what is saved from a forward pass for the backward one is large and
  * long, and may have to come before what is larger and short. No order is the best of all plans
  * (the problem is NP-hard), so a few are tried, until one reaches the bound, which nothing can
- * beat. An order takes n² steps, so layouts of very many items get the first one alone.
+ * beat. Most are another one in which the item that ended at the top came too late: it moves half
+ * of the way to the front. An order takes n² steps, and these are counted, so layouts of very many
+ * items get the first order alone.
  *
  * Ties are broken by lifetime and place in the list, so the result is deterministic. */
 #include "package/layout.h"
@@ -17,7 +19,7 @@
 #include "base/limits.h"
 #include "package/plan.h"
 
-#define MANY_ITEMS 4096 /* more than these are placed in one order */
+#define STEPS_MOST ((uint64_t)1 << 22) /* behind these no other order is tried: some 10 ms */
 
 static int64_t rounded(const struct layout_item *item)
 {
@@ -92,7 +94,12 @@ static int by_end(const void *left, const void *right)
 }
 
 typedef int order_fn(const void *, const void *);
-static order_fn *const orders[] = {by_size, by_area, by_first, by_life, by_last};
+/* The orders to begin with, and how often an item moves. */
+static const struct {
+    order_fn *by;
+    uint32_t moves;
+} orders[] = {{by_size, 0},  {by_area, 0},  {by_first, 0}, {by_last, 0},
+              {by_life, 16}, {by_area, 16}, {by_size, 16}};
 #define ORDERS (sizeof orders / sizeof *orders)
 
 static bool live_together(const struct layout_item *a, const struct layout_item *b)
@@ -121,10 +128,13 @@ static int64_t find_place(const struct layout_item *item, int64_t size,
     return best >= 0 ? best : end;
 }
 
-/* Places the items of `order` in that order; returns the total. */
-static int64_t place(struct layout_item *const *order, uint32_t count, struct layout_item **placed)
+/* Places the items of `order` in that order; returns the total. *out_top: the place in the order of
+ * the first item that ends there. */
+static int64_t place(struct layout_item *const *order, uint32_t count, struct layout_item **placed,
+                     uint32_t *out_top)
 {
     int64_t total = 0;
+    *out_top = 0;
     for (uint32_t i = 0; i < count; i++) {
         struct layout_item *item = order[i];
         int64_t size = rounded(item), at = find_place(item, size, placed, i);
@@ -133,10 +143,20 @@ static int64_t place(struct layout_item *const *order, uint32_t count, struct la
         for (; k > 0 && placed[k - 1]->tried > at; k--)
             placed[k] = placed[k - 1];
         placed[k] = item;
-        if (at + size > total)
+        if (at + size > total) {
             total = at + size;
+            *out_top = i;
+        }
     }
     return total;
+}
+
+static void move_ahead(struct layout_item **order, uint32_t from)
+{
+    struct layout_item *item = order[from];
+    uint32_t to = from / 2;
+    memmove(&order[to + 1], &order[to], (from - to) * sizeof *order);
+    order[to] = item;
 }
 
 /* Walks the times at which items begin, beside those at which others have ended. */
@@ -182,6 +202,7 @@ bool layout_place(struct layout_item *items, uint32_t count, struct layout_item 
 {
     struct layout_item **order = work, **placed = work + count;
     struct layout best = {0};
+    uint64_t steps = 0;
     uint32_t taken;
     if (!take_items(items, count, order, &taken))
         return false;
@@ -189,16 +210,21 @@ bool layout_place(struct layout_item *items, uint32_t count, struct layout_item 
         find_bound(order, placed, taken, &best);
         best.bytes = INT64_MAX;
     }
-    for (size_t i = 0; i < ORDERS && best.bytes > best.bound; i++) {
-        if (i > 0 && taken > MANY_ITEMS)
-            break;
-        qsort(order, taken, sizeof *order, orders[i]);
-        int64_t total = place(order, taken, placed);
-        if (total >= best.bytes)
-            continue;
-        best.bytes = total;
-        for (uint32_t k = 0; k < taken; k++)
-            order[k]->offset = order[k]->tried;
+    for (size_t i = 0; i < ORDERS && best.bytes > best.bound && steps < STEPS_MOST; i++) {
+        qsort(order, taken, sizeof *order, orders[i].by);
+        for (uint32_t move = 0; move <= orders[i].moves && steps < STEPS_MOST; move++) {
+            uint32_t top;
+            int64_t total = place(order, taken, placed, &top);
+            steps += (uint64_t)taken * taken;
+            if (total < best.bytes) {
+                best.bytes = total;
+                for (uint32_t k = 0; k < taken; k++)
+                    order[k]->offset = order[k]->tried;
+            }
+            if (best.bytes == best.bound)
+                break;
+            move_ahead(order, top);
+        }
     }
     *out = best;
     return true;

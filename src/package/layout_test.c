@@ -128,7 +128,7 @@ static void try_orders(struct search *s, uint32_t placed, int64_t total)
     }
 }
 
-/* Seven items over twelve launches: where orders differ most. Of 2000 layouts at least 98 % are the
+/* Seven items over twelve launches: where orders differ most. Of 2000 layouts at least 99 % are the
  * best there is, and none takes 5/4 of it. */
 static void is_near_the_optimum(void **state)
 {
@@ -155,7 +155,7 @@ static void is_near_the_optimum(void **state)
         best += layout.bytes == s.least;
     }
     print_message("%u of %u are optimal\n", best, rounds);
-    assert_true(best * 100 >= rounds * 98);
+    assert_true(best * 100 >= rounds * 99);
 }
 
 /* By size alone the first item comes first and lies at 0; the last one, which overlaps it in launch
