@@ -186,9 +186,12 @@ bool grad_mul(struct grad_call *c)
     return true;
 }
 
-/* g/b and -(g/b)·y */
+/* g/b and -(g/b)·y, unless it is the end of a softmax. */
 bool grad_div(struct grad_call *c)
 {
+    value_id source = grad_softmax_source(c);
+    if (source != VALUE_NONE)
+        return grad_softmax(c, source);
     value_id share = b_div(c->b, c->g, c->x[1]);
     bool given =
         is_finite_constant(c->b, c->x[1]) ? grad_give(c, 0, share) : give_slope(c, 0, share);
