@@ -7,17 +7,17 @@
  *      forward_train   h ─ gelu ─► a ─ product …          a ends here
  *      backward        h ─ gelu ─► a' ─ product …
  *
- * What saves the most bytes of the peak for its cost comes first, until nothing lowers the peak.
- * That is greedy: the best choice is NP-hard. */
+ * What that launch reads must be there, too: saved, or made again in turn. What saves the most
+ * bytes of the peak for its cost comes first, until nothing lowers the peak. That is greedy: the
+ * best choice is NP-hard. */
 #include <string.h>
 
 #include "compiler/plan_memory_priv.h"
 
 #include "base/arena.h"
 
-#define CHEAP                                                                                     \
-    40           /* operations and elements read, for each element of a result that is made again \
-                  */
+/* Operations and elements read, for each element of a result that is made again, at most. */
+#define CHEAP 100
 #define SHARE 32 /* all that runs again costs at most one operation in so many of the step's */
 #define CHAIN 16 /* launches that run again for one another */
 #define WORTH 50 /* a peak that falls by less than one part in so many is left as it is */
@@ -124,47 +124,82 @@ static void run_again(struct again *a)
     find_peak(s, &a->q, a->change);
 }
 
-/* Whether a buffer is saved, and its launch cheap. */
-static bool may_run_again(const struct memory_subject *s, const struct sequence *q, uint32_t buffer)
+/* Whether a launch of forward_train wrote the buffer, and nothing else, and is cheap. */
+static bool may_run_again(const struct memory_subject *s, uint32_t buffer)
 {
     uint32_t launch = s->writer[buffer];
-    if (s->bytes[buffer] == 0 || launch == NONE || launch >= s->first ||
-        q->end[buffer] < s->first ||
-        (s->plan->forward.items[launch].written & (s->plan->forward.items[launch].written - 1)) !=
-            0)
+    if (s->bytes[buffer] == 0 || launch == NONE || launch >= s->first)
         return false;
+    uint32_t written = s->plan->forward.items[launch].written;
     int64_t item = (int64_t)dtype_bytes((enum dtype)s->plan->buffers.items[buffer].dtype);
-    return s->cost[launch] / CHEAP <= s->bytes[buffer] / item;
+    return (written & (written - 1)) == 0 && s->cost[launch] / CHEAP <= s->bytes[buffer] / item;
 }
 
-/* The buffer that lowers the peak most for its cost; NONE: none does. a holds the present sequence,
- * and again afterwards. */
-static uint32_t choose(struct again *a, int64_t left, bool *out_stopped)
+/* Buffers to make again at once, and what that costs. */
+struct wish {
+    uint32_t items[CHAIN], count;
+    int64_t cost;
+};
+
+/* Adds a buffer; with_reads: and what its launch reads and backward does not have, if that may be
+ * made again. saved: by buffer. */
+static void wish_add(const struct again *a, uint32_t buffer, bool with_reads, const bool *saved,
+                     struct wish *out)
+{
+    const struct memory_subject *s = a->s;
+    const struct plan_launch *launch = &s->plan->forward.items[s->writer[buffer]];
+    for (uint32_t i = 0; i < out->count; i++)
+        if (out->items[i] == buffer)
+            return;
+    if (out->count == CHAIN)
+        return;
+    out->items[out->count++] = buffer;
+    out->cost += s->cost[s->writer[buffer]];
+    for (uint32_t k = 0; with_reads && k < launch->arg_count; k++) {
+        uint32_t id = launch->args[k];
+        if (!launch_writes(launch, k) && !saved[id] && !a->made[id] && may_run_again(s, id))
+            wish_add(a, id, true, saved, out);
+    }
+}
+
+static void grant(struct again *a, const struct wish *wish, bool granted)
+{
+    for (uint32_t i = 0; i < wish->count; i++)
+        a->made[wish->items[i]] = granted;
+}
+
+/* The wish that lowers the peak most for its cost; false: none does. a holds the present
+ * sequence. */
+static bool choose(struct again *a, int64_t left, struct wish *out)
 {
     struct memory_subject *s = a->s;
-    struct sequence now = a->q;
-    uint32_t buffers = s->plan->buffers.count, best = NONE;
+    int64_t peak = a->q.peak;
+    uint32_t buffers = s->plan->buffers.count;
     double most = 0;
-    bool *alive = ARENA_ARRAY(s->arena, bool, buffers + 1);
-    for (uint32_t i = 0; i < buffers; i++)
-        alive[i] = !a->made[i] && may_run_again(s, &now, i) && now.begin[i] <= now.at &&
-                   now.end[i] >= now.at && s->cost[s->writer[i]] <= left;
-    for (uint32_t i = 0; i < buffers && s->steps < STEPS_MOST; i++) {
-        if (!alive[i])
+    bool *alive = ARENA_ARRAY(s->arena, bool, buffers + 1); /* saved, and where the peak is */
+    bool *saved = ARENA_ARRAY(s->arena, bool, buffers + 1);
+    for (uint32_t i = 0; i < buffers; i++) {
+        saved[i] = a->q.begin[i] != NONE && a->q.end[i] >= s->first;
+        alive[i] =
+            saved[i] && a->q.begin[i] <= a->q.at && a->q.end[i] >= a->q.at && may_run_again(s, i);
+    }
+    for (uint32_t i = 0; i < 2 * buffers && s->steps < STEPS_MOST; i++) {
+        struct wish wish = {.count = 0};
+        if (!alive[i / 2])
             continue;
-        a->made[i] = true;
+        wish_add(a, i / 2, i % 2 > 0, saved, &wish);
+        if (wish.cost > left || (i % 2 > 0 && wish.count == 1))
+            continue;
+        grant(a, &wish, true);
         run_again(a);
-        a->made[i] = false;
-        double gain = a->q.peak < now.peak
-                          ? (double)(now.peak - a->q.peak) / (1 + (double)s->cost[s->writer[i]])
-                          : 0;
+        grant(a, &wish, false);
+        double gain = a->q.peak < peak ? (double)(peak - a->q.peak) / (1 + (double)wish.cost) : 0;
         if (gain > most) {
             most = gain;
-            best = i;
+            *out = wish;
         }
     }
-    *out_stopped = s->steps >= STEPS_MOST;
-    return best;
+    return most > 0;
 }
 
 /* Makes the plan that runs the sequence. Launches that run again write and read other buffers. */
@@ -210,15 +245,12 @@ void plan_make_again(struct plan *plan, struct arena *arena)
     sequence_init(&s, &a.q);
     run_again(&a);
     int64_t before = a.q.peak, left = s.all / SHARE;
-    bool stopped = false;
-    for (uint32_t next = 0; next != NONE && !stopped;) {
-        next = choose(&a, left, &stopped);
-        if (next != NONE) {
-            a.made[next] = true;
-            left -= s.cost[s.writer[next]];
-        }
+    for (struct wish wish; choose(&a, left, &wish);) {
+        grant(&a, &wish, true);
+        left -= wish.cost;
         run_again(&a);
     }
+    run_again(&a);
     if (a.q.peak < before - before / WORTH)
         apply(&a);
 }
