@@ -299,6 +299,7 @@ static bool is_signed(const struct view *view)
 struct request {
     struct text_list keys;
     struct given given;
+    struct memory_request memory;
     bool allow_unsigned;
     const char *what;
 };
@@ -321,6 +322,8 @@ static bool show_package(struct cli *cli, const struct request *request, const c
     view->is_signed = is_signed(view);
     if (request->what)
         return dump(cli, view, request->what, err);
+    if (request->memory.wanted)
+        return inspect_memory(cli, &view->contents, &request->memory, err);
     if (!cli->json) {
         print(cli, view);
         return true;
@@ -340,6 +343,16 @@ static bool show(struct cli *cli, int argc, char **argv, bool explain, struct er
     const struct option_row rows[] = {
         {"dump", 0, OPTION_TEXT, "WHAT", &request.what,
          "of a package: print manifest, graph, plan or schedule"},
+        {"memory", 0, OPTION_FLAG, NULL, &request.memory.wanted,
+         "of a package: where temporaries lie, the peak, and its lower bound"},
+        {"dims", 0, OPTION_TEXT, "LIST", &request.memory.dims,
+         "with --memory: B=32,S=16: sizes (default: typical ones)"},
+        {"backward", 0, OPTION_FLAG, NULL, &request.memory.backward,
+         "with --memory: of the training step"},
+        {"target", 0, OPTION_TEXT, "NAME", &request.memory.target,
+         "with --memory: of the code for this target (default: the best here)"},
+        {"svg", 0, OPTION_TEXT, "FILE", &request.memory.svg,
+         "with --memory: draw lifetimes and addresses"},
         GIVEN_ROWS(&request.given),
         {"key", 0, OPTION_LIST, "HEX", &request.keys, "trust this public key too"},
         {"allow-unsigned", 0, OPTION_FLAG, NULL, &request.allow_unsigned,
@@ -347,10 +360,16 @@ static bool show(struct cli *cli, int argc, char **argv, bool explain, struct er
         {0},
     };
     if (!args_parse(cli, rows, argc, argv, &words, err) ||
-        !bundle_is_package(words.items[0], &compiled, err))
+        !inspect_memory_options(&request.memory, err))
+        return false;
+    if (request.what && request.memory.wanted)
+        return fail(err, ERR_USAGE, "--dump and --memory are two requests: give one");
+    if (!bundle_is_package(words.items[0], &compiled, err))
         return false;
     if (compiled)
         return show_package(cli, &request, words.items[0], err);
+    if (request.memory.wanted)
+        return fail(err, ERR_USAGE, "--memory is for packages: compile '%s' first", words.items[0]);
     if (request.what)
         return fail(err, ERR_USAGE, "--dump is for packages; 'urza graph' prints a model's graph");
     const struct source_request source = {words.items[0], &request.given, explain};

@@ -3,13 +3,28 @@
 #define URZA_CLI_INSPECT_PRIV_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 struct cli;
+struct error;
 struct package_contents;
 
 /* inspect_training.c: of a package that was read. Null, and nothing, where it has no training
  * step. */
 json_t *inspect_training(struct cli *cli, const struct package_contents *contents);
 void inspect_training_print(struct cli *cli, const struct package_contents *contents);
+
+/* inspect_memory.c: the plan's temporaries at one size (--memory). */
+struct memory_request {
+    bool wanted, backward; /* backward: of the training step */
+    const char *dims;      /* as dims_choose; NULL: typical sizes */
+    const char *target;    /* NULL: the best one */
+    const char *svg;       /* a file that is written; NULL: none */
+};
+/* ERR_USAGE where one of the others is there and --memory is not. */
+bool inspect_memory_options(const struct memory_request *request, struct error *err);
+/* Prints it, of a package that was read. ERR_USAGE, ERR_UNSUPPORTED, ERR_LIMIT, ERR_IO. */
+bool inspect_memory(struct cli *cli, const struct package_contents *contents,
+                    const struct memory_request *request, struct error *err);
 
 #endif

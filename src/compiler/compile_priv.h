@@ -91,6 +91,10 @@ struct compile_view unit_view(struct job *job, struct unit *unit, enum stage sta
 bool unit_lower(struct job *job, struct unit *unit, struct error *err);
 bool unit_schedule(struct job *job, struct unit *unit, struct error *err);
 void unit_share(struct job *job, struct unit *unit); /* finds kernels with equal code */
+/* plan_memory.c: changes a plan that was not finished, so that its peak at typical sizes falls: the
+ * order of launches in each entry, and which run again. updated: by buffer, the output that a
+ * launch writes over it, or PLAN_NONE; NULL: none is, as in a plan with two entries. */
+void plan_lower_peak(struct plan *plan, const uint32_t *updated, struct arena *arena);
 /* planner.c: adds the target to job->contents. */
 bool unit_plan(struct job *job, struct unit *unit, struct error *err);
 

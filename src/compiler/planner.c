@@ -257,11 +257,13 @@ static bool plan_kernels(struct planning *p)
     return true;
 }
 
-/* Which outputs may be written over the inputs that they update. */
-static void plan_updates(struct planning *p)
+/* Which outputs may be written over the inputs that they update. *out: by buffer, the one that is
+ * written over it; PLAN_NONE: none. */
+static void plan_updates(struct planning *p, uint32_t *out)
 {
     const struct graph *g = &p->unit->graph;
     struct plan *plan = &p->out->plan;
+    memset(out, 0xff, plan->buffers.count * sizeof *out);
     for (uint32_t i = 0; i < g->updates.count; i++) {
         value_id input = g->inputs.items[g->updates.items[i].input];
         value_id output = g->outputs.items[g->updates.items[i].output].value;
@@ -271,6 +273,8 @@ static void plan_updates(struct planning *p)
             if (p->unit->kernels[k].group->root == output)
                 may = nest_in_place(p->unit->kernels[k].nest, output, input);
         plan->buffers.items[to].in_place = may;
+        if (may && from != PLAN_NONE)
+            out[from] = to;
     }
 }
 
@@ -316,7 +320,9 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
         .arena = job->arena, .dims = &job->contents.graph.dims, .kernel_count = unit->codes.count};
     if (!plan_kernels(&p))
         return false;
-    plan_updates(&p);
+    uint32_t *updated = ARENA_ARRAY(job->arena, uint32_t, out->plan.buffers.count + 1);
+    plan_updates(&p, updated);
+    plan_lower_peak(&out->plan, unit->graph.updates.count > 0 ? updated : NULL, job->arena);
     plan_finish(&out->plan);
     describe_kernels(&p);
     struct strbuf *dump = job_dump(job, "plan", unit, NULL);

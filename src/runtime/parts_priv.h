@@ -1,5 +1,5 @@
-/* The parts of the runtime that do not depend on modules: memory blocks, code pages, the layout of
- * temporaries, threads, a lock-free stack, tensors. The caller owns the memory it asks for.
+/* The parts of the runtime that do not depend on modules: memory blocks, code pages, threads, a
+ * lock-free stack, tensors. The caller owns the memory it asks for.
  * Functions may be called from any thread unless stated otherwise. */
 #ifndef URZA_RUNTIME_PARTS_PRIV_H
 #define URZA_RUNTIME_PARTS_PRIV_H
@@ -42,17 +42,6 @@ struct image {
 };
 bool image_map(struct image *out, const void *code, size_t size, struct error *err); /* ERR_IO */
 void image_unmap(struct image *image);
-
-/* layout.c: places items so that two that live at the same time (first … last, inclusive) never
- * share a byte. Offsets are multiples of 64. work: scratch for 2 × count pointers. False when the
- * total does not fit in 63 bits. Deterministic. */
-struct layout_item {
-    int64_t size_bytes; /* ≥ 0 */
-    uint32_t first, last;
-    int64_t offset;
-};
-bool layout_place(struct layout_item *items, uint32_t count, struct layout_item **work,
-                  int64_t *out_bytes);
 
 /* thread.c: starts a thread with all signals blocked. False: no thread was started, and nothing
  * ran. */

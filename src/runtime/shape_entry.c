@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "package/layout.h"
 #include "runtime/runtime_priv.h"
 
 #define CHUNKS_PER_THREAD 4
@@ -58,36 +59,17 @@ static bool fill_output(const struct graph *graph, struct shape_entry *entry, ui
     return true;
 }
 
-/* Evaluates a size of the plan at these dims, in units of `unit` bytes, and rounds it up; false
- * when it does not fit. */
-static bool plan_size(const struct plan *plan, dim_id dim, const int64_t *dims, int64_t unit,
-                      int64_t *out)
-{
-    int64_t value;
-    return dim_eval(plan->dims, dim, dims, &value) && value >= 0 &&
-           checked_mul_i64(value, unit, &value) && value <= LIMIT_TENSOR_BYTES &&
-           block_round(value, out);
-}
-
 static bool place_temps(const struct plan *plan, struct shape_entry *entry,
                         struct layout_item *items, struct layout_item **work)
 {
-    int64_t total = 0, all = 0;
-    for (uint32_t i = 0; i < plan->buffers.count; i++) {
-        const struct plan_buffer *buffer = &plan->buffers.items[i];
-        items[i] = (struct layout_item){.first = buffer->first_launch, .last = buffer->last_launch};
-        if (buffer->kind != BUFFER_TEMP || buffer->first_launch > buffer->last_launch)
-            continue;
-        if (!plan_size(plan, buffer->elements, entry->dims, (int64_t)dtype_bytes(buffer->dtype),
-                       &items[i].size_bytes) ||
-            !checked_add_i64(all, items[i].size_bytes, &all))
-            return false;
-    }
-    if (!layout_place(items, plan->buffers.count, work, &total))
+    struct layout layout;
+    int64_t all;
+    if (!layout_items(plan, entry->dims, items, &all) ||
+        !layout_place(items, plan->buffers.count, work, &layout))
         return false;
     for (uint32_t i = 0; i < plan->buffers.count; i++)
         entry->temp_offsets[i] = (size_t)items[i].offset;
-    entry->scratch_offset = (size_t)total;
+    entry->scratch_offset = (size_t)layout.bytes;
     entry->intermediate_bytes = (uint64_t)all;
     return true;
 }
@@ -222,7 +204,7 @@ static bool fill_launches(const struct urza_module *module, struct shape_entry *
             return false;
         if (extent == 0)
             continue;
-        if (!plan_size(plan, launch->scratch_bytes, entry->dims, 1, &stride))
+        if (!layout_size(plan, launch->scratch_bytes, entry->dims, 1, &stride))
             return false;
         uint32_t chunks = launch_chunks(module, launch, entry->dims, extent, stride);
         if (!checked_mul_i64(stride, chunks, &needed))

@@ -186,9 +186,12 @@ bool grad_mul(struct grad_call *c)
     return true;
 }
 
-/* g/b and -(g/b)·y */
+/* g/b and -(g/b)·y, unless it is the end of a softmax. */
 bool grad_div(struct grad_call *c)
 {
+    value_id source = grad_softmax_source(c);
+    if (source != VALUE_NONE)
+        return grad_softmax(c, source);
     value_id share = b_div(c->b, c->g, c->x[1]);
     bool given =
         is_finite_constant(c->b, c->x[1]) ? grad_give(c, 0, share) : give_slope(c, 0, share);
@@ -233,7 +236,9 @@ bool grad_pow(struct grad_call *c)
 }
 
 /* Each operand gets g where it is the result alone, and half where both are; but beside a constant
- * nothing there: the slope of relu is 0 at 0. */
+ * nothing there: the slope of relu is 0 at 0. There the result is compared with the constant, which
+ * says the same of all numbers, NaN included: relu's result is mostly stored for what reads it, so
+ * its operand need not be. */
 bool grad_min_max(struct grad_call *c)
 {
     struct builder *b = c->b;
@@ -242,7 +247,7 @@ bool grad_min_max(struct grad_call *c)
     if (!bounded)
         shared = b_select(b, b_binary(b, PRIM_EQ, c->x[0], c->x[1]), b_scale(b, c->g, 0.5), c->g);
     for (uint32_t i = 0; i < 2; i++) {
-        value_id mine = c->x[i], other = c->x[1 - i];
+        value_id mine = bounded ? c->y : c->x[i], other = c->x[1 - i];
         bool maximum = c->node.prim == PRIM_MAX;
         value_id less = maximum ? mine : other, more = maximum ? other : mine;
         value_id loses = b_binary(b, bounded ? PRIM_LE : PRIM_LT, less, more);

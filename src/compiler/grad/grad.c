@@ -48,7 +48,7 @@ static void find_active(struct grad *grad, const struct grad_request *request)
 {
     const struct graph *g = grad->b->graph;
     for (uint32_t i = 0; i < request->wrt_count; i++)
-        grad->active[request->wrt[i]] = true;
+        grad->active[request->wrt[i]] = grad->asked[request->wrt[i]] = true;
     for (value_id v = grad->first; v < grad->end; v++) {
         const struct node *n = graph_node(g, v);
         if (!dtype_is_float((enum dtype)n->dtype) || !grad_differentiable((enum prim)n->prim))
@@ -99,6 +99,7 @@ bool grad_run(struct grad *grad, const struct grad_request *request, value_id *o
 {
     grad->end = grad->b->graph->nodes.count;
     grad->active = ARENA_ARRAY(grad->arena, bool, grad->end);
+    grad->asked = ARENA_ARRAY(grad->arena, bool, grad->end);
     grad->guarded = ARENA_ARRAY(grad->arena, bool, grad->end);
     grad->cotangents = ARENA_ARRAY(grad->arena, value_id, grad->end);
     find_active(grad, request);

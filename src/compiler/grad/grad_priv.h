@@ -11,6 +11,7 @@ struct grad {
     struct arena *arena;
     value_id first, end; /* rules run for values in between; others have cotangents only if asked */
     bool *active;        /* by value: hangs on one of wrt */
+    bool *asked;         /* by value: is one of wrt */
     bool *guarded;       /* by value: a select may not take it (grad_give_slope) */
     value_id *cotangents; /* by value: the sum so far; VALUE_NONE: nothing yet */
     struct graph_loops loops;
@@ -49,6 +50,11 @@ static inline bool grad_give(const struct grad_call *call, uint32_t operand, val
 /* Whether a value is the first node of a loop one of whose results has a cotangent: then all have
  * theirs. */
 bool grad_loop_is_due(const struct grad *grad, value_id v);
+
+/* softmax.c: the x of a softmax whose last node, a division, the call is of; VALUE_NONE: it is of
+ * none, or not to be taken as a whole. Then x gets its cotangent at once. */
+value_id grad_softmax_source(const struct grad_call *call);
+bool grad_softmax(const struct grad_call *call, value_id source);
 
 /* Zeros of a value's shape and dtype. */
 value_id grad_zeros_like(struct builder *b, value_id x);

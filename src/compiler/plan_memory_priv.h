@@ -1,0 +1,33 @@
+/* Lowering the peak of a plan: what its files share. Everything lives in the arena of the plan. */
+#ifndef URZA_COMPILER_PLAN_MEMORY_PRIV_H
+#define URZA_COMPILER_PLAN_MEMORY_PRIV_H
+
+#include "package/plan.h"
+
+#define NONE UINT32_MAX
+#define STEPS_MOST ((uint64_t)100000000) /* of a search, in launches and arguments */
+
+/* A plan without loops, at typical sizes. */
+struct memory_subject {
+    struct plan *plan;
+    struct arena *arena;
+    uint32_t first;          /* launches of the first entry; all, if there is one */
+    int64_t *bytes;          /* by buffer, rounded; 0: no temporary */
+    uint32_t *writer;        /* by buffer: the launch; NONE: none */
+    const uint32_t *updated; /* by buffer: the output that is written over it; NULL: none is */
+    int64_t *cost;           /* by launch: operations and elements read */
+    int64_t all;             /* operations of all launches */
+    uint64_t steps;
+};
+
+/* False: the plan has loops, a size has no value, or a buffer is written twice. */
+bool subject_init(struct memory_subject *s, struct plan *plan, struct arena *arena);
+
+/* plan_again.c: has cheap launches of forward_train run again in backward, instead of saving what
+ * they computed, if that lowers the peak. */
+void plan_make_again(struct plan *plan, struct arena *arena);
+
+/* plan_order.c: another order of the launches of each entry, if that lowers the peak. */
+void plan_order(struct plan *plan, const uint32_t *updated, struct arena *arena);
+
+#endif

@@ -1,0 +1,310 @@
+/* Lower peaks of plans: whatever is changed, each output is the same function of the inputs. That
+ * is checked by running plans on symbols: what a launch writes is a hash of its kernel and of what
+ * it reads. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+#undef fail /* ours is a function */
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/rng.h"
+#include "compiler/compile_priv.h"
+
+struct bed {
+    struct arena arena;
+    struct dim_table dims;
+    struct plan plan;
+};
+
+static void bed_init(struct bed *bed)
+{
+    arena_init(&bed->arena);
+    dim_table_init(&bed->dims, &bed->arena);
+    bed->plan = (struct plan){.arena = &bed->arena, .dims = &bed->dims, .kernel_count = 1000};
+}
+
+static uint32_t add_buffer(struct bed *bed, enum buffer_kind kind, uint32_t index, int64_t elements)
+{
+    const struct plan_buffer buffer = {.kind = (uint8_t)kind,
+                                       .dtype = DTYPE_F32,
+                                       .index = index,
+                                       .elements = dim_const(&bed->dims, elements)};
+    VEC_PUSH(&bed->arena, &bed->plan.buffers, buffer);
+    return bed->plan.buffers.count - 1;
+}
+
+/* args: those that are written first. */
+static void add_launch(struct bed *bed, uint32_t kernel, int64_t asked, uint32_t writes,
+                       const uint32_t *args, uint32_t count)
+{
+    uint32_t *own = ARENA_ARRAY(&bed->arena, uint32_t, count);
+    memcpy(own, args, count * sizeof *own);
+    dim_id one = dim_const(&bed->dims, 1), work = dim_const(&bed->dims, asked);
+    const struct plan_launch launch = {.kernel = kernel,
+                                       .arg_count = count,
+                                       .args = own,
+                                       .written = (1u << writes) - 1,
+                                       .extent = one,
+                                       .work = work,
+                                       .scratch_bytes = dim_const(&bed->dims, 0),
+                                       .asked = work,
+                                       .done = work};
+    VEC_PUSH(&bed->arena, &bed->plan.forward, launch);
+}
+
+static void add_entries(struct bed *bed, uint32_t first)
+{
+    const struct plan_entry entries[] = {{"forward_train", 0, first},
+                                         {"backward", first, bed->plan.forward.count - first}};
+    VEC_PUSH(&bed->arena, &bed->plan.entries, entries[0]);
+    VEC_PUSH(&bed->arena, &bed->plan.entries, entries[1]);
+}
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    return rng_key(a ^ rng_key(b + 1));
+}
+
+/* What output `index` is, as a hash. Reads of what is not written are an error. */
+static uint64_t output_of(const struct plan *plan, uint32_t index, uint32_t launches)
+{
+    uint64_t held[400] = {0}, out = 0;
+    assert_true(plan->buffers.count <= 400);
+    for (uint32_t i = 0; i < plan->buffers.count; i++)
+        if (plan->buffers.items[i].kind == BUFFER_INPUT)
+            held[i] = mix(17, plan->buffers.items[i].index);
+    for (uint32_t i = 0; i < launches; i++) {
+        const struct plan_launch *launch = &plan->forward.items[i];
+        uint64_t hash = mix(3, launch->kernel);
+        for (uint32_t k = 0; k < launch->arg_count; k++) {
+            if (launch_writes(launch, k))
+                continue;
+            assert_int_not_equal(held[launch->args[k]], 0);
+            hash = mix(hash, held[launch->args[k]]);
+        }
+        for (uint32_t k = 0; k < launch->arg_count; k++)
+            if (launch_writes(launch, k))
+                held[launch->args[k]] = mix(hash, k);
+    }
+    for (uint32_t i = 0; i < plan->buffers.count; i++)
+        if (plan->buffers.items[i].kind == BUFFER_OUTPUT && plan->buffers.items[i].index == index)
+            out = held[i];
+    return out;
+}
+
+/* Of a plan whose lifetimes are known (plan_finish). */
+static int64_t peak_of(const struct plan *plan)
+{
+    int64_t most = 0;
+    for (uint32_t launch = 0; launch < plan->forward.count; launch++) {
+        int64_t alive = 0, elements = 0;
+        for (uint32_t i = 0; i < plan->buffers.count; i++) {
+            const struct plan_buffer *b = &plan->buffers.items[i];
+            if (b->kind == BUFFER_TEMP && b->first_launch <= launch && launch <= b->last_launch &&
+                dim_is_const(plan->dims, b->elements, &elements))
+                alive += (elements * 4 + 63) / 64 * 64;
+        }
+        most = alive > most ? alive : most;
+    }
+    return most;
+}
+
+/* x ─► a ─► b ─► y, where backward wants a and b again, and a is cheap. 1000 floats each. */
+static void chain(struct bed *bed, int64_t asked)
+{
+    uint32_t x = add_buffer(bed, BUFFER_INPUT, 0, 1000), g = add_buffer(bed, BUFFER_INPUT, 1, 1000);
+    uint32_t a = add_buffer(bed, BUFFER_TEMP, 0, 1000), b = add_buffer(bed, BUFFER_TEMP, 0, 1000);
+    uint32_t y = add_buffer(bed, BUFFER_OUTPUT, 0, 1000);
+    uint32_t t = add_buffer(bed, BUFFER_TEMP, 0, 1000), d = add_buffer(bed, BUFFER_OUTPUT, 1, 1000);
+    add_launch(bed, 1, asked, 1, (uint32_t[]){a, x}, 2);
+    add_launch(bed, 2, 1000000, 1, (uint32_t[]){b, a}, 2);
+    add_launch(bed, 3, 1000000, 1, (uint32_t[]){y, b}, 2);
+    add_launch(bed, 4, 1000000, 1, (uint32_t[]){t, b, g}, 3);
+    add_launch(bed, 5, 1000000, 1, (uint32_t[]){d, t, a}, 3);
+    add_entries(bed, 3);
+}
+
+static void cheap_ones_run_again(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t asked;
+        uint32_t launches;
+        int64_t peak;
+    } rows[] = {{1000, 6, 2 * 4032}, {98000, 6, 2 * 4032}, {100000, 5, 3 * 4032}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct bed bed;
+        bed_init(&bed);
+        chain(&bed, rows[i].asked);
+        uint64_t y = output_of(&bed.plan, 0, 3), d = output_of(&bed.plan, 1, 5);
+        plan_lower_peak(&bed.plan, NULL, &bed.arena);
+        plan_finish(&bed.plan);
+        assert_int_equal(bed.plan.forward.count, rows[i].launches);
+        assert_int_equal(bed.plan.entries.items[0].count, 3);
+        assert_int_equal(bed.plan.entries.items[1].count, rows[i].launches - 3);
+        assert_int_equal(peak_of(&bed.plan), rows[i].peak);
+        assert_true(y == output_of(&bed.plan, 0, 3));
+        assert_true(d == output_of(&bed.plan, 1, bed.plan.forward.count));
+        arena_release(&bed.arena);
+    }
+}
+
+/* x ─► t ─► a ─► b ─► y, where backward wants a, and t is gone by then: both run again, or t would
+ * be saved in the place of a. */
+static void what_they_read_runs_again(void **state)
+{
+    (void)state;
+    struct bed bed;
+    bed_init(&bed);
+    uint32_t x = add_buffer(&bed, BUFFER_INPUT, 0, 1000),
+             g = add_buffer(&bed, BUFFER_INPUT, 1, 1000);
+    uint32_t t = add_buffer(&bed, BUFFER_TEMP, 0, 1000), a = add_buffer(&bed, BUFFER_TEMP, 0, 1000);
+    uint32_t b = add_buffer(&bed, BUFFER_TEMP, 0, 2000),
+             y = add_buffer(&bed, BUFFER_OUTPUT, 0, 1000);
+    uint32_t u = add_buffer(&bed, BUFFER_TEMP, 0, 200),
+             d = add_buffer(&bed, BUFFER_OUTPUT, 1, 1000);
+    add_launch(&bed, 1, 1000, 1, (uint32_t[]){t, x}, 2);
+    add_launch(&bed, 2, 1000, 1, (uint32_t[]){a, t}, 2);
+    add_launch(&bed, 3, 1000000, 1, (uint32_t[]){b, a}, 2);
+    add_launch(&bed, 4, 1000000, 1, (uint32_t[]){y, b}, 2);
+    add_launch(&bed, 5, 1000000, 1, (uint32_t[]){u, b, g}, 3);
+    add_launch(&bed, 6, 1000000, 1, (uint32_t[]){d, u, a}, 3);
+    add_entries(&bed, 4);
+    uint64_t before = output_of(&bed.plan, 1, 6);
+    plan_lower_peak(&bed.plan, NULL, &bed.arena);
+    plan_finish(&bed.plan);
+    static const uint32_t order[] = {1, 2, 3, 4, 5, 1, 2, 6};
+    assert_int_equal(bed.plan.forward.count, 8);
+    for (uint32_t i = 0; i < 8; i++)
+        assert_int_equal(bed.plan.forward.items[i].kernel, order[i]);
+    assert_true(before == output_of(&bed.plan, 1, 8));
+    assert_int_equal(peak_of(&bed.plan), 4032 + 8000);
+    arena_release(&bed.arena);
+}
+
+/* a and b are there; c is made of a, and the sum of b is taken, which ends b. */
+static void what_ends_more_comes_first(void **state)
+{
+    (void)state;
+    struct bed bed;
+    bed_init(&bed);
+    uint32_t x = add_buffer(&bed, BUFFER_INPUT, 0, 1600);
+    uint32_t a = add_buffer(&bed, BUFFER_TEMP, 0, 1600), b = add_buffer(&bed, BUFFER_TEMP, 0, 1600);
+    uint32_t c = add_buffer(&bed, BUFFER_TEMP, 0, 1600), s = add_buffer(&bed, BUFFER_TEMP, 0, 16);
+    uint32_t y = add_buffer(&bed, BUFFER_OUTPUT, 0, 1600);
+    add_launch(&bed, 1, 1600, 1, (uint32_t[]){a, x}, 2);
+    add_launch(&bed, 2, 1600, 1, (uint32_t[]){b, x, a, a}, 4);
+    add_launch(&bed, 3, 1600, 1, (uint32_t[]){c, a}, 2);
+    add_launch(&bed, 4, 1600, 1, (uint32_t[]){s, b, a}, 3);
+    add_launch(&bed, 5, 1600, 1, (uint32_t[]){y, c, s}, 3);
+    uint64_t before = output_of(&bed.plan, 0, 5);
+    plan_lower_peak(&bed.plan, NULL, &bed.arena);
+    plan_finish(&bed.plan);
+    static const uint32_t order[] = {1, 2, 4, 3, 5};
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(bed.plan.forward.items[i].kernel, order[i]);
+    assert_true(before == output_of(&bed.plan, 0, 5));
+    assert_int_equal(peak_of(&bed.plan), 2 * 6400 + 64);
+    arena_release(&bed.arena);
+}
+
+static void plans_with_loops_stay(void **state)
+{
+    (void)state;
+    struct bed bed;
+    bed_init(&bed);
+    chain(&bed, 1000);
+    const struct plan_loop loop = {.first = 0, .count = 1, .trips = dim_const(&bed.dims, 1)};
+    VEC_PUSH(&bed.arena, &bed.plan.loops, loop);
+    plan_lower_peak(&bed.plan, NULL, &bed.arena);
+    assert_int_equal(bed.plan.forward.count, 5);
+    arena_release(&bed.arena);
+}
+
+/* A plan of up to 40 launches in each part, each of which reads what was made shortly before, or
+ * anything of the first part. Each part has an output at its end. */
+static void draw(struct bed *bed, uint64_t key, uint64_t *n)
+{
+    uint32_t made[200], count = 0, parts[2];
+    for (uint32_t i = 0; i < 3; i++)
+        made[count++] = add_buffer(bed, BUFFER_INPUT, i, 100);
+    for (uint32_t part = 0; part < 2; part++) {
+        parts[part] = 2 + rng_u32(key, (*n)++) % 39;
+        for (uint32_t i = 0; i < parts[part]; i++) {
+            uint32_t args[6], writes = 1 + (rng_u32(key, (*n)++) % 8 == 0), reads = 0, used = 0;
+            bool last = i + 1 == parts[part];
+            for (uint32_t k = 0; k < writes; k++)
+                args[used++] = last && k == 0
+                                   ? add_buffer(bed, BUFFER_OUTPUT, part, 50)
+                                   : add_buffer(bed, BUFFER_TEMP, 0, rng_u32(key, (*n)++) % 1000);
+            reads = 1 + rng_u32(key, (*n)++) % 4;
+            for (uint32_t k = 0; k < reads; k++) {
+                uint32_t far = rng_u32(key, (*n)++) % 3;
+                uint32_t span = far > 0 && count > 4 ? 4 : count;
+                args[used++] = made[count - 1 - rng_u32(key, (*n)++) % span];
+            }
+            int64_t asked = rng_u32(key, (*n)++) % 2 ? 15000 : 20000;
+            add_launch(bed, bed->plan.forward.count, asked, writes, args, used);
+            for (uint32_t k = 0; k < writes; k++)
+                made[count++] = args[k];
+        }
+    }
+    add_entries(bed, parts[0]);
+}
+
+static void drawn_plans_do_the_same(void **state)
+{
+    (void)state;
+    uint64_t key = rng_key(5), n = 0;
+    uint32_t lower = 0, longer = 0;
+    for (uint32_t round = 0; round < 600; round++) {
+        struct bed bed;
+        bed_init(&bed);
+        draw(&bed, key, &n);
+        struct plan *plan = &bed.plan;
+        plan_finish(plan);
+        uint32_t first = plan->entries.items[0].count, count = plan->forward.count;
+        uint32_t runs[90] = {0};
+        int64_t before = peak_of(plan), all = 0, more = 0, asked = 0;
+        uint64_t y = output_of(plan, 0, first), d = output_of(plan, 1, count);
+        for (uint32_t i = 0; i < count; i++)
+            all += dim_is_const(plan->dims, plan->forward.items[i].asked, &asked) ? asked : 0;
+        plan_lower_peak(plan, NULL, &bed.arena);
+        plan_finish(plan);
+        assert_int_equal(plan->entries.items[0].count, first);
+        for (uint32_t i = 0; i < plan->forward.count; i++) {
+            const struct plan_launch *launch = &plan->forward.items[i];
+            assert_true(i >= first || launch->kernel < first);
+            if (runs[launch->kernel]++ > 0) { /* it runs again, in backward */
+                assert_true(i >= first && launch->kernel < first && runs[launch->kernel] == 2);
+                more += dim_is_const(plan->dims, launch->asked, &asked) ? asked : 0;
+            }
+        }
+        for (uint32_t i = 0; i < count; i++)
+            assert_true(runs[i] > 0);
+        assert_true(y == output_of(plan, 0, first));
+        assert_true(d == output_of(plan, 1, plan->forward.count));
+        assert_true(more * 32 <= all);
+        assert_true(peak_of(plan) <= before);
+        lower += peak_of(plan) < before;
+        longer += plan->forward.count > count;
+        arena_release(&bed.arena);
+    }
+    print_message("%u peaks are lower, %u plans run something again\n", lower, longer);
+    assert_true(lower > 200 && longer > 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cheap_ones_run_again),       cmocka_unit_test(what_they_read_runs_again),
+        cmocka_unit_test(what_ends_more_comes_first), cmocka_unit_test(plans_with_loops_stay),
+        cmocka_unit_test(drawn_plans_do_the_same),
+    };
+    return cmocka_run_group_tests_name("plan-memory", tests, NULL, NULL);
+}
