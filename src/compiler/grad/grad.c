@@ -103,6 +103,7 @@ bool grad_run(struct grad *grad, const struct grad_request *request, value_id *o
     grad->guarded = ARENA_ARRAY(grad->arena, bool, grad->end);
     grad->cotangents = ARENA_ARRAY(grad->arena, value_id, grad->end);
     find_active(grad, request);
+    grad_leave_shifts(grad, request);
     find_guarded(grad);
     for (uint32_t i = 0; i < request->of_count; i++)
         if (!grad_give_to(grad, request->of[i], request->cotangents[i]))

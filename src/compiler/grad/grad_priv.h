@@ -35,6 +35,9 @@ typedef bool grad_rule(struct grad_call *call);
 /* The sweep, over the values from grad->first on; grad->end is the next value. As grad_add. */
 bool grad_run(struct grad *grad, const struct grad_request *request, value_id *out);
 
+/* shift.c: makes inactive what leads to maxima that softmax subtracts: their cotangents are 0. */
+void grad_leave_shifts(struct grad *grad, const struct grad_request *request);
+
 /* Whether an operand's cotangent is asked for. */
 static inline bool grad_wants(const struct grad_call *call, uint32_t operand)
 {

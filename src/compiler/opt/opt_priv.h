@@ -18,6 +18,9 @@ bool output_is_shared(const struct graph *g, uint32_t output, const bool *per_ca
 bool columns_contiguous(struct graph *g, value_id v, int dim);
 /* b[batch…, n…, k…] as views around a stored copy, in which dim `column` is last. */
 value_id columns_last(struct builder *b, value_id v, uint32_t column);
+/* v[…, n, k] as views around a stored copy with k last, whose rows lie an odd number of cache lines
+ * apart: otherwise rows of some lengths are all in the same few sets of a cache. */
+value_id rows_apart(struct builder *b, value_id v);
 /* b[batch…, n, k] as views around a stored copy in panels of columns, [batch…, n/P, k, P]. */
 value_id columns_in_panels(struct builder *b, value_id v, int64_t panel);
 /* The same for a parameter whose first dim is n, and the others k. */

@@ -10,6 +10,8 @@
 #include "compiler/opt/opt_priv.h"
 #include "graph/build.h"
 
+#define LINE_ELEMENTS 16 /* of a cache line, where they are f32 */
+
 /* The operand's dim in which a step is a step in dim `dim` of a reshape's result, or -1. */
 static int reshape_source(struct graph *g, const struct node *view, const struct node *x, int dim)
 {
@@ -56,6 +58,27 @@ value_id columns_last(struct builder *b, value_id v, uint32_t column)
     for (uint32_t i = 0; i < rank; i++)
         back[there[i]] = (uint8_t)i;
     return b_transpose(b, b_unary(b, PRIM_COPY, b_transpose(b, v, there)), back);
+}
+
+value_id rows_apart(struct builder *b, value_id v)
+{
+    struct dim_table *dims = &b->graph->dims;
+    uint32_t rank = b_node(b, v)->rank;
+    dim_id low[LIMIT_RANK], high[LIMIT_RANK], zero = b_dim_const(b, 0);
+    dim_id depth = b_node(b, v)->shape[rank - 1], line = dim_const(dims, LINE_ELEMENTS);
+    dim_id two = dim_const(dims, 2 * LINE_ELEMENTS), padded = dim_add(dims, depth, line);
+    int64_t lo, hi;
+    padded = dim_sub(dims, dim_mul(dims, dim_ceildiv(dims, padded, two), two), line);
+    for (uint32_t i = 0; i < rank; i++)
+        low[i] = high[i] = zero;
+    high[rank - 1] = dim_sub(dims, padded, depth);
+    if (high[rank - 1] == DIM_NONE)
+        return b_unary(b, PRIM_COPY, v);
+    dim_range(dims, high[rank - 1], &lo, &hi);
+    if (lo < 0)
+        return b_unary(b, PRIM_COPY, v);
+    value_id stored = b_unary(b, PRIM_COPY, b_pad(b, v, low, high, 0));
+    return b_slice(b, stored, rank - 1, zero, depth, 1);
 }
 
 value_id columns_in_panels(struct builder *b, value_id v, int64_t panel)

@@ -12,7 +12,11 @@
  * whose n dim is not the last one in memory is packed in the same way, by a kernel of its own
  * before the product. Both are ordinary views around a stored copy. So is an operand that merges
  * dims of which one is not constant and which are not neighbours in memory, as rows of attention's
- * heads are: indices of a product with a division by a named dim would cost more than the copy. */
+ * heads are: indices of a product with a division by a named dim would cost more than the copy.
+ *
+ * The gradient of a weight, dy^T x, reduces along the first dim of both of its operands. Read where
+ * they lie, each step would be on other pages than the one before. So dy is stored by rows, and x
+ * in panels. */
 #include "base/error.h"
 #include "compiler/opt/opt_priv.h"
 #include "compiler/target/target.h"
@@ -106,6 +110,26 @@ static bool rows_collide(const struct graph *g, const struct node *x, uint32_t d
     return bytes > 0 && bytes % PAGE_BYTES == 0;
 }
 
+#define LEAST_SHARED 64 /* rows that read each column, and columns that read each row */
+#define LEAST_STEPS 16
+
+/* Whether a product is one like the gradient of a weight, dy^T x: both operands lie in memory step
+ * by step of the reduction, and each is read often. */
+static bool along_steps(struct builder *b, value_id contract)
+{
+    struct graph *g = b->graph;
+    const struct node *n = b_node(b, contract);
+    const struct node *x = b_node(b, n->operands[0]), *y = b_node(b, n->operands[1]);
+    int64_t rows, columns, steps, most;
+    if (n->attrs->batch != 0 || n->attrs->contract != 1 || x->rank != 2 || y->rank != 2)
+        return false;
+    dim_range(&g->dims, x->shape[0], &rows, &most);
+    dim_range(&g->dims, y->shape[0], &columns, &most);
+    dim_range(&g->dims, x->shape[1], &most, &steps);
+    return rows >= LEAST_SHARED && columns >= LEAST_SHARED && steps >= LEAST_STEPS &&
+           !columns_contiguous(g, n->operands[0], 1) && columns_contiguous(g, n->operands[1], 0);
+}
+
 static value_id fit_operand(struct builder *b, value_id contract, bool from_input, int64_t panel)
 {
     const struct node *n = b_node(b, contract), *w = b_node(b, n->operands[1]);
@@ -114,6 +138,8 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
     int columns = (int)w->rank - (int)depth - (int)batch;
     if (columns < 1 || w->rank == 0)
         return contract;
+    if (from_input && along_steps(b, contract) && fits_panels(b, y, panel))
+        return b_contract(b, rows_apart(b, x), columns_in_panels(b, y, panel), 0, 1);
     bool few = few_rows(b->graph, b_node(b, x), n),
          wide = rows_collide(b->graph, b_node(b, x), depth);
     if (!from_input && batch == 0 && columns == 1 && depth >= 1)

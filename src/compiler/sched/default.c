@@ -163,6 +163,7 @@ static void default_row_block(const struct target *t, struct range m, int64_t de
 #define PACK_DEPTH 2048
 #define PACK_PANELS 4
 #define SHALLOW_PANELS 8 /* panels of packed columns in a block, for long runs of results */
+#define DEEP_PANELS 2    /* the same where the depth may be anything: more would leave L2 */
 
 #define FEW_ROWS 48        /* up to this number, reading columns is the largest cost */
 #define SHALLOW 128        /* up to this depth, storing results is a large cost */
@@ -265,7 +266,10 @@ static void default_tile(struct scheduling *c, struct config *out)
     if (c->form == FORM_PRODUCT && c->packed && depth <= SHALLOW &&
         n.hi >= 4 * SHALLOW_PANELS * columns)
         out->value[CONFIG_COLUMN_BLOCK] = SHALLOW_PANELS;
-    else if (c->form == FORM_PRODUCT && c->packed)
+    else if (c->form == FORM_PRODUCT && c->packed && depth >= t->l2_bytes / 2) {
+        if (n.hi >= 4 * DEEP_PANELS * columns)
+            out->value[CONFIG_COLUMN_BLOCK] = DEEP_PANELS;
+    } else if (c->form == FORM_PRODUCT && c->packed)
         default_row_block(t, m, depth, out);
     else if (c->form == FORM_PRODUCT)
         default_plain(c, m, n, depth, out);
