@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <malloc.h>
@@ -19,6 +20,7 @@
 #include "base/file.h"
 #include "base/strbuf.h"
 #include "build/build.h"
+#include "package/package.h"
 
 #include <cmocka.h> /* last: it defines fail as a macro */
 
@@ -212,6 +214,9 @@ static void memory_grows_with_the_nodes(void **state)
 #define PARAM_SIDE 4096
 #define PARAM_BYTES ((size_t)PARAM_SIDE * PARAM_SIDE * sizeof(float))
 #define PARAMS 2
+#define SMALLER_SIDE 2048
+#define SMALLER_BYTES ((size_t)SMALLER_SIDE * SMALLER_SIDE * sizeof(float))
+#define SMALLER_PARAMS 10
 
 /* A file of parameters as exporters write them, whose data begins at a multiple of 64. */
 static void write_params(const char *path)
@@ -279,6 +284,80 @@ static void parameters_are_in_memory_once(void **state)
     arena_release(&arena);
 }
 
+static void wide(struct model *m, int layer)
+{
+    char rest[64];
+    param(m, layer, "w", "[2048,2048]", "{\"kind\":\"kaiming_uniform\"}");
+    snprintf(rest, sizeof rest, ",\"w%d\"]", layer);
+    node(m, "linear", rest);
+    node(m, "relu", "]");
+}
+
+static struct strbuf wide_text(struct arena *arena)
+{
+    struct strbuf text = model_text(arena, wide, SMALLER_PARAMS);
+    char *width = strstr(text.data, "[\"B\",16]");
+    assert_non_null(width);
+    struct strbuf all;
+    strbuf_init(&all, arena);
+    strbuf_add(&all, text.data, (size_t)(width - text.data));
+    strbuf_printf(&all, "[\"B\",%d]%s", SMALLER_SIDE, width + strlen("[\"B\",16]"));
+    return all;
+}
+
+/* The most memory that was resident in one of the processes that this one has waited for, those of
+ * their own included. */
+static size_t most_resident(void)
+{
+    struct rusage usage;
+    assert_int_equal(getrusage(RUSAGE_CHILDREN, &usage), 0);
+    return (size_t)usage.ru_maxrss << 10;
+}
+
+static size_t resident(void)
+{
+    long pages = 0, total = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    assert_true(file && fscanf(file, "%ld %ld", &total, &pages) == 2);
+    fclose(file);
+    return (size_t)pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Verification has the package, what one module has prepared, and of the rest a part: neither
+ * copies nor cells of all parameters. Where that is too much, it says so before it begins. */
+static void large_parameters_are_verified(void **state)
+{
+    struct arena arena;
+    struct build_result result, verified;
+    struct error err;
+    (void)state;
+    if (!COUNTED)
+        skip();
+    arena_init(&arena);
+    struct strbuf text = wide_text(&arena);
+    struct build_request request = {
+        .source = text.data,
+        .size = text.size_bytes,
+        .compile = {.strategy = STRATEGY_FAST, .targets = target_best_here()}};
+    if (!build_run(&request, &arena, &result, &err))
+        fail_msg("%s: %s", err.place, err.message);
+    assert_int_equal((uintptr_t)result.package % 64, 0);              /* else it would be copied */
+    size_t all = SMALLER_PARAMS * SMALLER_BYTES, before = resident(); /* children begin with it */
+    if (!build_verify(&request, result.package, result.package_bytes, &arena, &verified, &err))
+        fail_msg("%s: %s", err.place, err.message);
+    size_t bytes = most_resident() - before;
+    print_message("%zu MiB of parameters, %zu MiB of memory to verify them\n", all / MIB,
+                  bytes / MIB);
+    assert_true(bytes < 2 * all + 512 * MIB); /* one is the package without its signature */
+    request.compile.memory_bytes = all;
+    assert_false(
+        build_verify(&request, result.package, result.package_bytes, &arena, &verified, &err));
+    assert_int_equal(err.code, ERR_NOMEM);
+    assert_non_null(strstr(err.message, "0.2 GB of parameters"));
+    build_release(&request, &result);
+    arena_release(&arena);
+}
+
 /* More parameters than the validator keeps open: it opens them again, and prepares again what
  * follows from them. */
 static void many_parameters_are_verified(void **state)
@@ -301,6 +380,7 @@ static void many_parameters_are_verified(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(large_parameters_are_verified),
         cmocka_unit_test(memory_grows_with_the_nodes),
         cmocka_unit_test(parameters_are_in_memory_once),
         cmocka_unit_test(many_parameters_are_verified),

@@ -107,11 +107,25 @@ static void limit(int resource, uint64_t most)
     setrlimit(resource, &limit);
 }
 
+/* Mutable and of the process: a confined one cannot ask the system. */
+static uint64_t mapped_at_limit;
+
 void child_limit_memory(uint64_t bytes)
 {
-    uint64_t used = mapped_bytes();
+    uint64_t used = mapped_at_limit = mapped_bytes();
     if (bytes > 0 && bytes < UINT64_MAX - used && !URZA_SANITIZED)
         limit(RLIMIT_AS, used + bytes);
+}
+
+uint64_t child_memory_left(void)
+{
+    struct rlimit limit;
+    uint64_t used = mapped_bytes();
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return UINT64_MAX;
+    if (used == 0)
+        used = mapped_at_limit;
+    return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
 }
 
 /* Limits processor time to what all cores together have in timeout_ms. Unlike the alarm, this limit

@@ -130,5 +130,8 @@ void child_defaults(void);
 /* Limits the address space of this process to what it has mapped and `bytes` more; never above the
  * limit that it has. 0, and under a sanitizer: no limit. */
 void child_limit_memory(uint64_t bytes);
+/* How much more this process may map, or might when it was limited, if it is confined; UINT64_MAX:
+ * there is no limit. */
+uint64_t child_memory_left(void);
 
 #endif

@@ -84,9 +84,9 @@ static bool verify(const struct build_request *request, struct build_result *res
     uint64_t begin_ns = clock_ns();
     order_verify(result->package, result->package_bytes, &options, arena, &work);
     work.board = request->compile.board;
-    if (request->compile.memory_bytes > 0 &&
-        request->compile.memory_bytes < work.limits.memory_bytes)
-        work.limits.memory_bytes = request->compile.memory_bytes;
+    uint64_t most = request->compile.memory_bytes + VERIFY_RESERVED_BYTES;
+    if (request->compile.memory_bytes > 0 && most < work.limits.memory_bytes)
+        work.limits.memory_bytes = most;
     if (!run_order(request, &work, "verification", arena, &answer, err) ||
         !order_take_verified(&answer, &summary, &result->evidence, &result->evidence_bytes, err))
         return false;
@@ -290,8 +290,7 @@ static bool unsign(const struct build_request *request, struct build_result *res
         !package_read(result->package, result->package_bytes, &trust, arena, contents, err) ||
         !package_write(contents, NULL, &bytes, result->compiled.kernel_id, err))
         return false;
-    result->package = arena_alloc(arena, bytes.size_bytes, 64);
-    memcpy((void *)(uintptr_t)result->package, bytes.data, bytes.size_bytes);
+    result->package = bytes.data;
     result->package_bytes = bytes.size_bytes;
     return true;
 }

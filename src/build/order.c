@@ -203,7 +203,7 @@ void order_verify(const void *package, size_t size, const struct verify_options 
     *out = (struct work_order){
         .kind = ORDER_VERIFY,
         .limits = {.timeout_ms = 1000 * ((seconds < most_s ? seconds : most_s) + VERIFY_MORE_S),
-                   .memory_bytes = child_memory_most(),
+                   .memory_bytes = child_memory_most() + VERIFY_RESERVED_BYTES,
                    .answer_bytes = LIMIT_JSON_BYTES,
                    .file_bytes = size, /* for memory files with code */
                    .sealed = true},

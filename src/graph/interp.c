@@ -1,7 +1,8 @@
 /* The driver: checks its arguments, evaluates shapes, runs the live nodes in order.
  *
- * A node's memory goes back to a pool after its last use, so the arena grows to the peak of live
- * memory and not to the sum of all results. Only nodes that an output needs are run. */
+ * A node's memory goes back to a pool after its last use (interp_pool.c), so the arena grows to the
+ * peak of live memory and not to the sum of all results. Only nodes that an output needs are
+ * run. */
 #include "graph/interp_run_priv.h"
 
 #include <assert.h>
@@ -10,34 +11,6 @@
 #include "base/rng.h"
 
 #define FOLDED_ROUNDINGS 8 /* error of a folded constant, in unit roundoffs */
-
-bool take_memory(struct run *run, int64_t count, void **out_data)
-{
-    struct buffer *items = run->pool->buffers.items;
-    uint32_t best = UINT32_MAX;
-    for (uint32_t i = 0; i < run->pool->buffers.count; i++)
-        if (items[i].count >= count && (best == UINT32_MAX || items[i].count < items[best].count))
-            best = i;
-    if (best != UINT32_MAX) {
-        *out_data = items[best].data;
-        items[best] = items[--run->pool->buffers.count];
-        return true;
-    }
-    size_t bytes = (size_t)count * sizeof(union cell);
-    if (run->limit_bytes > 0 && bytes > run->limit_bytes - run->used_bytes)
-        return fail(run->err, ERR_LIMIT, "values need more than the limit of %zu bytes of memory",
-                    run->limit_bytes);
-    *out_data = arena_raw_array(run->memory, (size_t)count, sizeof(union cell));
-    run->used_bytes += bytes;
-    return true;
-}
-
-void give_memory(struct run *run, void *data, int64_t count)
-{
-    struct buffer buffer = {data, count};
-    if (data && count > 0)
-        VEC_PUSH(run->memory, &run->pool->buffers, buffer);
-}
 
 void *op_scratch(const struct op *op, enum scratch_use use, size_t bytes)
 {
@@ -79,7 +52,7 @@ static void run_literal(const struct op *op)
         interp_load_points(op->out->dtype, op->out->count, op->attrs->data, op->points,
                            op->out->cells);
     else
-        interp_load_cells(op->out->dtype, op->out->count, op->attrs->data, op->out->cells);
+        interp_cells(op->out->dtype, op->out->count, op->attrs->data, op->out->cells);
     for (int64_t i = 0; op->out->bounds && i < op->out->count; i++)
         op->out->bounds[i] = 0;
 }
@@ -317,21 +290,27 @@ bool run_node(struct run *run, value_id id)
                     .out = &value->tensor,
                     .arena = run->arena,
                     .scratch = &run->scratch};
-    value->constant = true;
+    value->constant = op.fixed = true;
     for (uint32_t i = 0; i < node->operand_count; i++) {
         op.in[i] = &run->values[node->operands[i]].tensor;
         if (i < 2)
             op.constant[i] = graph_node(run->graph, node->operands[i])->constant;
         value->constant &= run->values[node->operands[i]].constant;
+        op.fixed &= run->values[node->operands[i]].fixed;
     }
+    value->fixed = op.fixed;
     if (op.constant_error > 0)
         value->constant = false;
     if (run->wide && value->constant) /* passes fold it as native arithmetic computes it */
         op.reference = false;
     void *memory;
     uint32_t numbers[LIMIT_OPERANDS];
-    for (uint32_t i = 0; i < node->operand_count; i++)
-        numbers[i] = run->values[node->operands[i]].number;
+    for (uint32_t i = 0; i < node->operand_count; i++) {
+        struct value *operand = &run->values[node->operands[i]];
+        if (operand->number == MEMO_UNKNOWN && !bring(run, node->operands[i]))
+            return false;
+        numbers[i] = operand->number;
+    }
     if (!interp_shape(run->graph, run->dim_values, id, &value->tensor, run->err) ||
         !op_eval_dims(&op, run->graph, run->dim_values, run->err))
         return false;
@@ -339,6 +318,9 @@ bool run_node(struct run *run, value_id id)
         release_operands(run, id);
         return true;
     }
+    for (uint32_t i = 0; i < node->operand_count; i++)
+        if (!bring(run, node->operands[i]))
+            return false;
     if (take_over(run, id)) {
         if (memo)
             remember(run, &op, numbers, value);
@@ -425,12 +407,15 @@ static bool take_source(struct run *run, value_id id, const struct interp_tensor
         if (source->shape[i] != expected.shape[i])
             return fail(run->err, ERR_INPUT, "dim %u of '%s' is %lld, expected %lld", i, name,
                         (long long)source->shape[i], (long long)expected.shape[i]);
+    run->values[id].fixed = graph_node(run->graph, id)->prim == PRIM_PARAM;
     run->values[id].tensor = *source;
     run->values[id].tensor.count = expected.count;
     if (!run->reference)
         run->values[id].tensor.bounds = NULL;
     if (run->memo)
-        run->values[id].number = memo_source(run->memo, &run->values[id].tensor);
+        run->values[id].number = is_absent(&run->values[id].tensor)
+                                     ? memo_lazy(run->memo, source->lazy)
+                                     : memo_source(run->memo, &run->values[id].tensor);
     return true;
 }
 
@@ -452,7 +437,10 @@ static bool take_sources(struct run *run, uint32_t source_count)
 static bool give_output(struct run *run, value_id id, struct interp_tensor *out)
 {
     const struct value *value = &run->values[id];
+    if (!bring(run, id))
+        return false;
     *out = value->tensor;
+    out->lazy = NULL;
     if (value->owned)
         return true;
     void *memory;
@@ -511,6 +499,7 @@ bool run_graph(struct run *run, const struct interp_arguments *arguments, struct
             return false;
         out[i] = result;
     }
+    trim_pool(run->pool);
     return true;
 }
 

@@ -36,6 +36,14 @@ struct interp_tensor {
     int64_t count; /* elements */
     union cell *cells;
     double *bounds; /* REFERENCE mode: count bounds ≥ 0; NULL: all zero */
+    /* Of a source without cells and bounds: fills cells when a run needs them, which are given back
+     * after their last use, since cells of params are larger than params. NULL in results. */
+    const struct interp_lazy *lazy;
+};
+
+/* Elements that can be had again at any time, as the same ones. */
+struct interp_lazy {
+    void (*load)(const struct interp_lazy *lazy, int64_t first, int64_t count, union cell *out);
 };
 
 /* A dense row-major tensor in the dtype's native layout; borrowed. */
@@ -48,7 +56,12 @@ struct native_tensor {
 /* Convert between cells and native memory. */
 bool interp_load(struct interp_tensor *out, struct arena *arena, const struct native_tensor *native,
                  struct error *err);
+/* As interp_load, but converts when a run needs the elements; so native->data must stay as it is.
+ */
+bool interp_borrow(struct interp_tensor *out, struct arena *arena,
+                   const struct native_tensor *native, struct error *err);
 void interp_store(const struct interp_tensor *tensor, void *data);
+void interp_cells(enum dtype dtype, int64_t count, const void *data, union cell *out);
 
 struct interp_options {
     enum interp_mode mode;

@@ -81,7 +81,7 @@ static bool begin(struct trips *t)
         return fail(run->err, ERR_LIMIT, "loop %u: its number of trips has no value", loop->number);
     for (uint32_t i = 0; i < loop->states; i++) {
         value_id init = graph_node(g, loop->state[i])->operands[0];
-        if (!copy_tensor(run, &run->values[init].tensor, &t->states[i]))
+        if (!bring(run, init) || !copy_tensor(run, &run->values[init].tensor, &t->states[i]))
             return false;
     }
     for (uint32_t i = 0; i < loop->rows; i++) {
@@ -186,9 +186,12 @@ static bool end_trip(struct trips *t, int64_t trip)
     struct run *run = t->run;
     const struct graph_loop *loop = t->loop;
     for (uint32_t i = 0; i < loop->states; i++)
-        if (!copy_tensor(run, &run->values[loop->next[i]].tensor, &t->after[i]))
+        if (!bring(run, loop->next[i]) ||
+            !copy_tensor(run, &run->values[loop->next[i]].tensor, &t->after[i]))
             return false;
     for (uint32_t i = 0; i < loop->rows; i++) {
+        if (!bring(run, loop->row[i]))
+            return false;
         const struct interp_tensor *row = &run->values[loop->row[i]].tensor;
         copy_elements(row, &t->rows[i], trip * row->count);
     }

@@ -20,12 +20,25 @@ struct known_node {
     const uint32_t *operands;
 };
 
+#define LOADED_AT_ONCE 512
+/* Of all bytes, what one value may take; and one that depends on params only, since packed weights
+ * would leave no room for the values that cost more. */
+#define VALUE_PART 4
+#define FIXED_PART 256
+
+struct lazy_number {
+    const struct interp_lazy *lazy;
+    uint32_t number;
+};
+
 struct interp_memo {
     struct arena *arena;
-    size_t bytes_left;
+    size_t bytes, bytes_left;
     uint32_t found;
-    struct pool pool;                  /* reused from run to run */
-    VEC(struct interp_tensor) tensors; /* by number; without cells: did not fit */
+    struct pool pool; /* reused from run to run */
+    /* By number. Without cells: a lazy source, or a value that did not fit. */
+    VEC(struct interp_tensor) tensors;
+    VEC(struct lazy_number) lazies;
     struct map by_content;
     VEC(struct known_node) nodes;
     struct map by_node;
@@ -34,7 +47,7 @@ struct interp_memo {
 struct interp_memo *interp_memo_new(struct arena *arena, size_t bytes)
 {
     struct interp_memo *memo = ARENA_NEW(arena, struct interp_memo);
-    *memo = (struct interp_memo){.arena = arena, .bytes_left = bytes};
+    *memo = (struct interp_memo){.arena = arena, .bytes = bytes, .bytes_left = bytes};
     return memo;
 }
 
@@ -85,13 +98,26 @@ static uint64_t hash_tensor(const struct interp_tensor *t)
     return t->bounds ? hash_words(t->bounds, t->count, hash) : hash;
 }
 
+/* a: one of the memo's that is lazy. */
+static bool same_cells(const struct interp_tensor *a, const struct interp_tensor *b)
+{
+    union cell cells[LOADED_AT_ONCE];
+    for (int64_t first = 0; first < a->count; first += LOADED_AT_ONCE) {
+        int64_t left = a->count - first, count = left < LOADED_AT_ONCE ? left : LOADED_AT_ONCE;
+        a->lazy->load(a->lazy, first, count, cells);
+        if (memcmp(cells, b->cells + first, (size_t)count * sizeof *cells) != 0)
+            return false;
+    }
+    return true;
+}
+
 static bool same_tensor(const struct interp_tensor *a, const struct interp_tensor *b)
 {
     size_t bytes = (size_t)a->count * sizeof *a->cells;
     return a->dtype == b->dtype && a->rank == b->rank && a->count == b->count &&
            memcmp(a->shape, b->shape, a->rank * sizeof a->shape[0]) == 0 &&
            (a->bounds != NULL) == (b->bounds != NULL) &&
-           (bytes == 0 || memcmp(a->cells, b->cells, bytes) == 0) &&
+           (bytes == 0 || (a->lazy ? same_cells(a, b) : memcmp(a->cells, b->cells, bytes) == 0)) &&
            (bytes == 0 || !a->bounds || memcmp(a->bounds, b->bounds, bytes) == 0);
 }
 
@@ -112,14 +138,29 @@ static uint32_t add_tensor(struct interp_memo *memo, const struct interp_tensor 
     return memo->tensors.count - 1;
 }
 
+uint32_t memo_lazy(const struct interp_memo *memo, const struct interp_lazy *lazy)
+{
+    for (uint32_t i = 0; i < memo->lazies.count; i++)
+        if (memo->lazies.items[i].lazy == lazy)
+            return memo->lazies.items[i].number;
+    return MEMO_UNKNOWN;
+}
+
 uint32_t memo_source(struct interp_memo *memo, const struct interp_tensor *source)
 {
+    struct interp_tensor own = *source;
     for (uint32_t i = 0; i < memo->tensors.count; i++)
         if (source->count > 0 && memo->tensors.items[i].cells == source->cells)
             return i;
     uint64_t hash = hash_tensor(source);
-    uint32_t number;
-    return find_tensor(memo, source, hash, &number) ? number : add_tensor(memo, source, hash);
+    struct lazy_number lazy = {source->lazy, 0};
+    if (source->lazy)
+        own.cells = NULL;
+    if (!find_tensor(memo, source, hash, &lazy.number))
+        lazy.number = add_tensor(memo, &own, hash);
+    if (source->lazy)
+        VEC_PUSH(memo->arena, &memo->lazies, lazy);
+    return lazy.number;
 }
 
 /* Dim ids differ between graphs, so attributes are compared without dims, and the values of the
@@ -172,7 +213,7 @@ bool memo_find(struct interp_memo *memo, const struct op *op, const uint32_t *op
     while (map_next(&memo->by_node, hash_node(&node), &cursor, &at)) {
         const struct known_node *known = &memo->nodes.items[at];
         const struct interp_tensor *tensor = &memo->tensors.items[known->result];
-        if (!same_node(known, &node) || (!tensor->cells && tensor->count > 0))
+        if (!same_node(known, &node) || (!tensor->cells && !tensor->lazy && tensor->count > 0))
             continue;
         *out_number = known->result;
         *result = *tensor;
@@ -182,16 +223,19 @@ bool memo_find(struct interp_memo *memo, const struct op *op, const uint32_t *op
     return false;
 }
 
-static enum memo_kept number_tensor(struct interp_memo *memo, struct interp_tensor *t,
+/* most: bytes of a value that is kept. */
+static enum memo_kept number_tensor(struct interp_memo *memo, size_t most, struct interp_tensor *t,
                                     uint32_t *out_number)
 {
     size_t bytes = (size_t)t->count * sizeof *t->cells * (t->bounds ? 2 : 1);
     uint64_t hash = hash_tensor(t);
     if (find_tensor(memo, t, hash, out_number)) {
+        if (memo->tensors.items[*out_number].lazy)
+            return MEMO_LEFT;
         *t = memo->tensors.items[*out_number];
         return MEMO_KNOWN;
     }
-    if (bytes > memo->bytes_left) {
+    if (bytes > memo->bytes_left || bytes > most) {
         struct interp_tensor nothing = *t;
         nothing.cells = NULL;
         nothing.bounds = NULL;
@@ -207,7 +251,8 @@ static enum memo_kept number_tensor(struct interp_memo *memo, struct interp_tens
 enum memo_kept memo_keep(struct interp_memo *memo, const struct op *op, const uint32_t *operands,
                          uint32_t *out_number, struct interp_tensor *result)
 {
-    enum memo_kept kept = number_tensor(memo, result, out_number);
+    size_t most = op->fixed ? memo->bytes / FIXED_PART : memo->bytes / VALUE_PART;
+    enum memo_kept kept = number_tensor(memo, most, result, out_number);
     uint32_t *copy = ARENA_ARRAY(memo->arena, uint32_t, op->in_count + 1);
     memcpy(copy, operands, op->in_count * sizeof *copy);
     struct known_node node = describe(op, copy);

@@ -17,7 +17,12 @@ struct pool {
 
 struct pool *memo_pool(struct interp_memo *memo);
 struct arena *memo_arena(const struct interp_memo *memo);
-/* The number of a source; equal sources have the same number. */
+/* Of a source whose cells were never loaded: no number is this large. */
+#define MEMO_UNKNOWN UINT32_MAX
+/* The number of a source that was loaded by another run; MEMO_UNKNOWN: by none. */
+uint32_t memo_lazy(const struct interp_memo *memo, const struct interp_lazy *lazy);
+/* The number of a source; equal sources have the same number. Of a lazy one only the number is
+ * kept, and not the cells. */
 uint32_t memo_source(struct interp_memo *memo, const struct interp_tensor *source);
 /* Whether the node of op, with these operand numbers, has been run. If so, *out_number is its
  * result's number, and *result has its cells and bounds. op->out must have its shape. */

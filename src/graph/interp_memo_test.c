@@ -85,29 +85,49 @@ static void sources_of(struct bed *bed, struct interp_tensor *sources)
     sources[1] = random_of(bed, DTYPE_F32, SHAPE(6, 4), 2);
 }
 
+/* The same elements, converted when they are needed. */
+static void borrow(struct bed *bed, const struct interp_tensor *sources, struct interp_tensor *out)
+{
+    for (uint32_t i = 0; i < 2; i++) {
+        float *data = ARENA_ARRAY(&bed->arena, float, sources[i].count);
+        interp_store(&sources[i], data);
+        const struct native_tensor native = {DTYPE_F32, 2, sources[i].shape, data};
+        assert_true(interp_borrow(&out[i], &bed->arena, &native, &bed->err));
+    }
+}
+
 static void test_same_bits(void **state)
 {
     struct bed *bed = *state;
     const char *const texts[] = {plain, packed, reversed, slices, shared, plain, shared};
-    struct interp_tensor sources[2], with[4], without[4];
+    struct interp_tensor sources[2], borrowed[2], with[4], without[4];
     sources_of(bed, sources);
+    borrow(bed, sources, borrowed);
     for (size_t bytes = 0; bytes <= MUCH; bytes = bytes * 4 + 100) {
         struct interp_memo *memo = interp_memo_new(&bed->arena, bytes);
+        struct interp_memo *other = interp_memo_new(&bed->arena, bytes);
         for (size_t t = 0; t < sizeof texts / sizeof texts[0]; t++) {
             uint32_t outputs = texts[t] == slices || texts[t] == shared ? 4 : 1;
-            run(bed, texts[t], memo, sources, with);
             run(bed, texts[t], NULL, sources, without);
-            for (uint32_t i = 0; i < outputs; i++)
-                assert_same_tensors(&with[i], &without[i]);
+            for (uint32_t way = 0; way < 3; way++) {
+                run(bed, texts[t],
+                    way == 0   ? NULL
+                    : way == 1 ? memo
+                               : other,
+                    way == 1 ? sources : borrowed, with);
+                for (uint32_t i = 0; i < outputs; i++) {
+                    assert_same_tensors(&with[i], &without[i]);
+                    assert_null(with[i].lazy);
+                }
+            }
         }
+        assert_int_equal(interp_memo_found(other), interp_memo_found(memo));
     }
 }
 
-static void test_found(void **state)
+static void found(struct bed *bed, const struct interp_tensor *sources)
 {
-    struct bed *bed = *state;
-    struct interp_tensor sources[2], out[4];
-    sources_of(bed, sources);
+    struct interp_tensor out[4];
     struct interp_memo *memo = interp_memo_new(&bed->arena, MUCH);
     run(bed, plain, memo, sources, out);
     assert_int_equal(interp_memo_found(memo), 0);
@@ -119,6 +139,16 @@ static void test_found(void **state)
     assert_int_equal(interp_memo_found(memo), 2 + 5);
     run(bed, slices, memo, sources, out);
     assert_int_equal(interp_memo_found(memo), 2 + 5);
+}
+
+static void test_found(void **state)
+{
+    struct bed *bed = *state;
+    struct interp_tensor sources[2], borrowed[2];
+    sources_of(bed, sources);
+    borrow(bed, sources, borrowed);
+    found(bed, sources);
+    found(bed, borrowed);
 }
 
 /* Other sources are other values; equal sources at another address are the same value. */
@@ -133,10 +163,20 @@ static void test_sources(void **state)
     assert_ptr_not_equal(other[0].cells, sources[0].cells);
     run(bed, plain, memo, other, out);
     assert_int_equal(interp_memo_found(memo), 2);
+    borrow(bed, sources, other);
+    run(bed, plain, memo, other, out);
+    assert_int_equal(interp_memo_found(memo), 2 + 2);
     struct interp_tensor changed[2] = {sources[0], random_of(bed, DTYPE_F32, SHAPE(6, 4), 2)};
-    changed[1].cells[7].f += 1;
+    changed[1].cells[7].f = 7;
     run(bed, plain, memo, changed, out);
-    assert_int_equal(interp_memo_found(memo), 2);
+    assert_int_equal(interp_memo_found(memo), 2 + 2);
+    borrow(bed, changed, other);
+    run(bed, plain, memo, other, out);
+    assert_int_equal(interp_memo_found(memo), 2 + 2 + 2);
+    changed[0].cells[0].f = 7;
+    borrow(bed, changed, other);
+    run(bed, plain, memo, other, out);
+    assert_int_equal(interp_memo_found(memo), 2 + 2 + 2);
 }
 
 /* Where no memory may be used, nothing is found. */

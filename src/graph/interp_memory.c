@@ -96,7 +96,7 @@ void run_bitcast(const struct op *op)
     }
 }
 
-void interp_load_cells(enum dtype dtype, int64_t count, const void *data, union cell *out)
+void interp_cells(enum dtype dtype, int64_t count, const void *data, union cell *out)
 {
     const float *singles = data;
     if (dtype == DTYPE_F32 && (uintptr_t)data % sizeof *singles == 0) {
@@ -115,8 +115,9 @@ void interp_load_points(enum dtype dtype, int64_t count, const void *data, const
         out[i] = load_cell(dtype, data, points[i]);
 }
 
-bool interp_load(struct interp_tensor *out, struct arena *arena, const struct native_tensor *native,
-                 struct error *err)
+/* A tensor without elements yet. */
+static bool describe(struct interp_tensor *out, const struct native_tensor *native,
+                     struct error *err)
 {
     struct interp_tensor tensor = {.dtype = native->dtype, .rank = native->rank};
     if (native->rank > LIMIT_RANK)
@@ -126,9 +127,42 @@ bool interp_load(struct interp_tensor *out, struct arena *arena, const struct na
                     (long long)LIMIT_TENSOR_BYTES);
     for (uint32_t i = 0; i < native->rank; i++)
         tensor.shape[i] = native->shape[i];
-    tensor.cells = arena_raw_array(arena, (size_t)tensor.count, sizeof *tensor.cells);
-    interp_load_cells(native->dtype, tensor.count, native->data, tensor.cells);
     *out = tensor;
+    return true;
+}
+
+bool interp_load(struct interp_tensor *out, struct arena *arena, const struct native_tensor *native,
+                 struct error *err)
+{
+    if (!describe(out, native, err))
+        return false;
+    out->cells = arena_raw_array(arena, (size_t)out->count, sizeof *out->cells);
+    interp_cells(native->dtype, out->count, native->data, out->cells);
+    return true;
+}
+
+/* Native memory that is converted when it is needed. */
+struct borrowed {
+    struct interp_lazy lazy;
+    enum dtype dtype;
+    const char *data;
+};
+
+static void load_borrowed(const struct interp_lazy *lazy, int64_t first, int64_t count,
+                          union cell *out)
+{
+    const struct borrowed *from = (const struct borrowed *)(const void *)lazy;
+    interp_cells(from->dtype, count, from->data + (size_t)first * dtype_bytes(from->dtype), out);
+}
+
+bool interp_borrow(struct interp_tensor *out, struct arena *arena,
+                   const struct native_tensor *native, struct error *err)
+{
+    struct borrowed *from = ARENA_NEW(arena, struct borrowed);
+    *from = (struct borrowed){{load_borrowed}, native->dtype, native->data};
+    if (!describe(out, native, err))
+        return false;
+    out->lazy = &from->lazy;
     return true;
 }
 
@@ -184,8 +218,7 @@ void interp_compare(const struct interp_tensor *reference, const void *native,
     for (int64_t first = 0; first < reference->count; first += COMPARED_AT_ONCE) {
         int64_t left = reference->count - first;
         int64_t count = left < COMPARED_AT_ONCE ? left : COMPARED_AT_ONCE;
-        interp_load_cells(reference->dtype, count, (const char *)native + (size_t)first * bytes,
-                          cells);
+        interp_cells(reference->dtype, count, (const char *)native + (size_t)first * bytes, cells);
         compare_cells(reference, first, count, cells, out);
     }
 }

@@ -47,7 +47,6 @@ static inline int64_t clamp_index(int64_t index, int64_t size)
 bool interp_count(enum dtype dtype, const int64_t *shape, uint32_t rank, int64_t *out_count);
 
 /* Converts native memory to cells: all elements, or those at the given flat indices. */
-void interp_load_cells(enum dtype dtype, int64_t count, const void *data, union cell *out);
 void interp_load_points(enum dtype dtype, int64_t count, const void *data, const int64_t *points,
                         union cell *out);
 

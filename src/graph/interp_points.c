@@ -32,7 +32,7 @@ struct demand {
 struct points {
     const struct graph *graph;
     const int64_t *dims;
-    const void **sources;                      /* by id */
+    struct points_source *sources;             /* by id */
     struct demand **levels[LEVELS], **demands; /* by id; demands: of the current level */
     uint32_t depth;
     int64_t limit, left;  /* elements */
@@ -337,12 +337,15 @@ static void run_products(struct points *p, value_id id, const struct op *op)
 static bool load_source(struct points *p, value_id id)
 {
     struct demand *demand = p->demands[id];
-    const void *data = p->sources[id];
-    if (!data)
+    const struct points_source *source = &p->sources[id];
+    if (!source->data && !source->lazy)
         return fail(p->err, ERR_INPUT, "'%s' is needed and has no data",
                     graph_node(p->graph, id)->attrs->name);
-    interp_load_points(demand->whole.dtype, demand->needed.count, data, demand->needed.items,
-                       demand->at.cells);
+    for (int64_t i = 0; source->lazy && i < demand->needed.count; i++)
+        source->lazy->load(source->lazy, demand->needed.items[i], 1, &demand->at.cells[i]);
+    if (!source->lazy)
+        interp_load_points(demand->whole.dtype, demand->needed.count, source->data,
+                           demand->needed.items, demand->at.cells);
     return true;
 }
 
@@ -459,10 +462,10 @@ bool interp_points(const struct graph *graph, const struct interp_options *optio
         if (points[i] < 0 || points[i] >= whole.count)
             return fail(err, ERR_INPUT, "point %lld is element %lld of value %u, which has %lld",
                         (long long)i, (long long)points[i], value, (long long)whole.count);
-    p.sources = ARENA_ARRAY(arena, const void *, graph->nodes.count);
+    p.sources = ARENA_ARRAY(arena, struct points_source, graph->nodes.count);
     for (uint32_t i = 0; i < inputs + graph->params.count; i++)
         p.sources[i < inputs ? graph->inputs.items[i] : graph->params.items[i - inputs]] =
-            request->sources[i].data;
+            request->sources[i];
     if (!evaluate(&p, value, points, request->count, &elements))
         return false;
     for (int64_t i = 0; i < request->count; i++) {

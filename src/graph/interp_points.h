@@ -22,7 +22,8 @@
 /* An input or param in native memory, dense and row-major in its declared shape; borrowed. Only
  * needed elements are read. */
 struct points_source {
-    const void *data; /* NULL: no element is needed, or there are none */
+    const void *data;               /* NULL: no element is needed, or there are none */
+    const struct interp_lazy *lazy; /* gives the elements in place of data; NULL: data is read */
 };
 
 /* The requested elements of a value; everything is borrowed. */

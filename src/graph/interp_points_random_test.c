@@ -147,7 +147,16 @@ static void check_program(struct bed *bed, uint64_t seed, bool special, struct t
         tensors[i] = program_tensor(p, id);
         void *data = arena_array(&bed->arena, (size_t)tensors[i].count, 8);
         interp_store(&tensors[i], data);
-        sources[i].data = data;
+        /* Points and whole runs each borrow what the other has converted before. */
+        struct interp_tensor borrowed;
+        const struct native_tensor native = {tensors[i].dtype, tensors[i].rank, tensors[i].shape,
+                                             data};
+        assert_true(interp_borrow(&borrowed, &bed->arena, &native, &bed->err));
+        sources[i] = (struct points_source){.data = data};
+        if (i % 2 > 0)
+            tensors[i] = borrowed;
+        else
+            sources[i] = (struct points_source){.lazy = borrowed.lazy};
     }
     for (uint32_t i = 0; i < p->count; i++) {
         char name[8];

@@ -17,7 +17,8 @@ static bool answer(struct bed *bed, const struct ask *ask, const int64_t *points
                    union cell *cells, double *bounds)
 {
     struct graph graph;
-    struct points_source sources[3] = {{ask->data[0]}, {ask->data[1]}, {ask->data[2]}};
+    struct points_source sources[3] = {
+        {.data = ask->data[0]}, {.data = ask->data[1]}, {.data = ask->data[2]}};
     arena_release(&bed->arena);
     if (!graph_parse(&graph, &bed->arena, ask->text, strlen(ask->text), &bed->err))
         fail_msg("%s: %s", bed->err.place, bed->err.message);

@@ -48,6 +48,7 @@ struct op {
     enum prim prim;
     const struct attrs *attrs;
     bool reference;
+    bool fixed;            /* the result depends on no input, state or trip */
     double constant_error; /* error of a float const, relative to its magnitude */
     bool plain;            /* float sums round each partial sum to f32, or f64 for f64 */
     uint32_t threads;      /* limit on threads; 0 or 1: only the calling thread */

@@ -10,7 +10,8 @@ struct value {
     struct interp_tensor tensor;
     value_id last_use;  /* the last node that reads it; VALUE_NONE: none does */
     bool output, owned; /* owned: its memory belongs to the pool */
-    bool constant;      /* depends on constants only */
+    bool constant;      /* depends on constants only … */
+    bool fixed;         /* … or on params, too */
     uint32_t number;    /* in the memo, if there is one */
 };
 
@@ -41,10 +42,17 @@ struct run {
     struct error *err;
 };
 
-/* Takes the smallest free buffer with room for count cells or bounds, or makes a new one. ERR_LIMIT
- * beyond the memory limit. */
+/* interp_pool.c. Takes the smallest free buffer with room for count cells or bounds, or makes a new
+ * one. ERR_LIMIT beyond the memory limit. */
 bool take_memory(struct run *run, int64_t count, void **out_data);
 void give_memory(struct run *run, void *data, int64_t count);
+/* Gives the pages of large free buffers back to the system: the next run of a memo may be far off,
+ * and an arena holds all until its end. */
+void trim_pool(const struct pool *pool);
+/* Whether a tensor's cells can be had, and are not there. */
+bool is_absent(const struct interp_tensor *tensor);
+/* Has a value's cells loaded, if they are absent; from then on it owns them. */
+bool bring(struct run *run, value_id id);
 bool run_node(struct run *run, value_id id);
 /* Runs a graph. Of *run, graph, options, beside, reference, wide and plain are set; run->memo too
  * if there is one. */

@@ -216,9 +216,64 @@ static void test_reshape_memory(void **state)
     }
 }
 
+#define LAZY_PARAMS 6
+#define LAZY_COUNT ((int64_t)1 << 20)
+
+struct counted {
+    struct interp_lazy lazy;
+    double first;
+    int loads;
+};
+
+static void load_counted(const struct interp_lazy *lazy, int64_t first, int64_t count,
+                         union cell *out)
+{
+    struct counted *counted = (struct counted *)(uintptr_t)lazy;
+    counted->loads++;
+    for (int64_t i = 0; i < count; i++)
+        out[i].f = counted->first + (double)(first + i);
+}
+
+/* Each source is loaded once, and its memory goes to the next one, and not to small values. */
+static void test_lazy(void **state)
+{
+    struct bed *bed = *state;
+    struct graph graph;
+    struct counted counted[LAZY_PARAMS];
+    struct interp_tensor sources[LAZY_PARAMS], out;
+    value_id sum = VALUE_NONE;
+    double expected = 0;
+    graph_init(&graph, &bed->arena);
+    dim_id shape[1] = {dim_const(&graph.dims, LAZY_COUNT)};
+    for (int i = 0; i < LAZY_PARAMS; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "w%d", i);
+        counted[i] = (struct counted){{load_counted}, i, 0};
+        sources[i] = (struct interp_tensor){
+            .dtype = DTYPE_F64, .rank = 1, .shape = {LAZY_COUNT}, .lazy = &counted[i].lazy};
+        value_id w = graph_param(&graph, name, DTYPE_F64, shape, 1, &bed->err);
+        value_id one =
+            graph_add(&graph, PRIM_REDUCE_SUM, &w, 1, &(struct attrs){.axis_count = 1}, &bed->err);
+        sum = sum == VALUE_NONE
+                  ? one
+                  : graph_add(&graph, PRIM_ADD, (value_id[]){sum, one}, 2, NULL, &bed->err);
+        expected += (double)LAZY_COUNT * (i + (double)(LAZY_COUNT - 1) / 2);
+    }
+    assert_true(graph_output(&graph, "y", sum, &bed->err));
+    size_t before = bed->arena.used_bytes;
+    assert_true(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE},
+                           &(struct interp_arguments){NULL, sources, LAZY_PARAMS}, &bed->arena,
+                           &out, &bed->err));
+    assert_same(out.cells[0].f, expected);
+    for (int i = 0; i < LAZY_PARAMS; i++)
+        assert_int_equal(counted[i].loads, 1);
+    assert_true(bed->arena.used_bytes - before < 2 * LAZY_COUNT * sizeof(union cell));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_lazy, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_run, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_reshape_memory, bed_setup, bed_teardown),

@@ -225,6 +225,33 @@ static void test_u64(void **state)
     assert_true((uint64_t)y.cells[0].i == most);
 }
 
+/* Transpositions larger than what is copied at a time, with bounds. */
+static void test_transpose_large(void **state)
+{
+    static const int64_t axes[][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
+                                      {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    struct bed *bed = *state;
+    struct interp_tensor x = random_of(bed, DTYPE_F32, SHAPE(3, 37, 53), 1);
+    int64_t stride[3] = {37 * 53, 53, 1};
+    x.bounds = ARENA_ARRAY(&bed->arena, double, x.count);
+    for (int64_t i = 0; i < x.count; i++)
+        x.bounds[i] = (double)i;
+    for (size_t a = 0; a < sizeof axes / sizeof axes[0]; a++) {
+        struct attrs attrs = {.axis_count = 3};
+        for (int d = 0; d < 3; d++)
+            attrs.axes[d] = (uint8_t)axes[a][d];
+        struct interp_tensor y = run_prim_of(bed, INTERP_REFERENCE, PRIM_TRANSPOSE, &attrs, 1, &x);
+        assert_int_equal(y.count, x.count);
+        for (int64_t i = 0; i < y.count; i++) {
+            int64_t k = i % y.shape[2], j = i / y.shape[2] % y.shape[1],
+                    from = k * stride[axes[a][2]] + j * stride[axes[a][1]] +
+                           i / y.shape[2] / y.shape[1] * stride[axes[a][0]];
+            assert_same(y.cells[i].f, x.cells[from].f);
+            assert_same(y.bounds[i], x.bounds[from]);
+        }
+    }
+}
+
 static void test_select_and_cast(void **state)
 {
     struct bed *bed = *state;
@@ -519,6 +546,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_float_binary, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_integers, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_u64, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_transpose_large, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_select_and_cast, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_sources, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_reduce, bed_setup, bed_teardown),

@@ -2,6 +2,8 @@
  * indices. */
 #include "graph/interp_op_priv.h"
 
+#define TILE 16 /* two cache lines of cells */
+
 static void move_element(const struct op *op, int64_t to, const struct interp_tensor *from,
                          int64_t at)
 {
@@ -20,28 +22,72 @@ static void copy_run(double *to, int64_t to_stride, const double *from, int64_t 
         memcpy(to + i * to_stride, from + i * from_stride, sizeof *to);
 }
 
+/* Two dims of a copy: their sizes, and their strides in the result and in the operand. */
+struct plane {
+    int64_t size[2], to[2], from[2];
+};
+
+/* Copies a plane tile by tile: in a transposition one of the sides jumps, and a cache line of it is
+ * used whole only while it is in the cache. */
+static void copy_plane(double *to, const double *from, const struct plane *p)
+{
+    int64_t most = p->size[0] > 1 ? TILE : p->size[1];
+    for (int64_t a = 0; a < p->size[0]; a += TILE) {
+        int64_t rows = p->size[0] - a < TILE ? p->size[0] - a : TILE;
+        for (int64_t b = 0; b < p->size[1]; b += most) {
+            int64_t left = p->size[1] - b, columns = left < most ? left : most;
+            for (int64_t i = a; i < a + rows; i++)
+                copy_run(to + i * p->to[0] + b * p->to[1], p->to[1],
+                         from + i * p->from[0] + b * p->from[1], p->from[1], columns);
+        }
+    }
+}
+
+static void zero_plane(double *to, const struct plane *p)
+{
+    for (int64_t i = 0; i < p->size[0]; i++)
+        for (int64_t j = 0; j < p->size[1]; j++)
+            to[i * p->to[0] + j * p->to[1]] = 0;
+}
+
+/* The dim that is copied together with the last one: where the operand's elements are in order, if
+ * those of the last dim are not. */
+static uint32_t dim_beside(const struct box *at, const int64_t *shape, uint32_t rank)
+{
+    uint32_t last = rank - 1, best = last;
+    for (uint32_t d = 0; d < last && at->stride[last] != 1; d++)
+        if (shape[d] > 1 && at->stride[d] == 1)
+            best = d;
+    return best;
+}
+
 /* Copies a box of `from` into a box of the result. */
 static void copy_box(const struct op *op, const struct box *to, const struct interp_tensor *from,
                      const struct box *at, const int64_t *shape, uint32_t rank)
 {
     struct walk writes = {0}, reads = {0};
-    int64_t size = rank > 0 ? shape[rank - 1] : 1;
-    int64_t to_stride = rank > 0 ? to->stride[rank - 1] : 0;
-    int64_t at_stride = rank > 0 ? at->stride[rank - 1] : 0;
+    struct plane plane = {{1, 1}, {0, 0}, {0, 0}};
+    uint32_t last = rank - 1, beside = rank > 0 ? dim_beside(at, shape, rank) : 0;
     if (shape_product(shape, 0, rank) == 0)
         return;
-    for (uint32_t d = 0; d + 1 < rank; d++) {
+    if (rank > 0)
+        plane = (struct plane){{beside < last ? shape[beside] : 1, shape[last]},
+                               {to->stride[beside], to->stride[last]},
+                               {at->stride[beside], at->stride[last]}};
+    for (uint32_t d = 0; rank > 0 && d < last; d++) {
+        if (d == beside)
+            continue;
         walk_push(&writes, shape[d], to->stride[d]);
         walk_push(&reads, shape[d], at->stride[d]);
     }
     do {
         int64_t write = to->base + writes.offset, read = at->base + reads.offset;
         double *bounds = op->out->bounds ? op->out->bounds + write : NULL;
-        copy_run(&op->out->cells[write].f, to_stride, &from->cells[read].f, at_stride, size);
+        copy_plane(&op->out->cells[write].f, &from->cells[read].f, &plane);
         if (bounds && from->bounds)
-            copy_run(bounds, to_stride, from->bounds + read, at_stride, size);
-        for (int64_t i = 0; bounds && !from->bounds && i < size; i++)
-            bounds[i * to_stride] = 0;
+            copy_plane(bounds, from->bounds + read, &plane);
+        else if (bounds)
+            zero_plane(bounds, &plane);
         walk_next(&reads);
     } while (walk_next(&writes));
 }

@@ -42,7 +42,7 @@ static bool load_sources(const struct urza_module *module, const struct call_con
         const urza_tensor_info *info = &module->param_infos[i];
         const struct native_tensor native = {node->dtype, node->rank, info->shape,
                                              module->params[i]};
-        if (!interp_load(&out[inputs + i], arena, &native, err))
+        if (!interp_borrow(&out[inputs + i], arena, &native, err))
             return false;
     }
     return true;

@@ -17,6 +17,7 @@
 #include "base/strbuf.h"
 #include "base/compiler.h"
 #include "graph/element.h"
+#include "runtime/borrow.h"
 #include "runtime/runtime_priv.h"
 
 #define READ_STACK_BYTES ((size_t)2 << 20)
@@ -214,6 +215,13 @@ static void make_infos(struct urza_module *module)
     }
 }
 
+/* The bytes of a package; borrowed: they stay as they are until the module is unloaded. */
+struct loading {
+    const void *bytes;
+    size_t size;
+    bool borrowed;
+};
+
 /* Fills everything that lives in the module's arena. */
 static bool read_into(struct urza_module *module, const void *bytes, size_t size,
                       const urza_load_options *options, struct error *err)
@@ -305,7 +313,7 @@ static bool load_step(struct urza_module *block, const urza_load_options *option
                       struct error *err);
 
 /* block: the module that this one is the training step of; NULL: none. */
-static bool load(const void *bytes, size_t size, const urza_load_options *options,
+static bool load(const struct loading *from, const urza_load_options *options,
                  struct urza_module *block, struct urza_module **out, struct error *err)
 {
     struct urza_module *module = calloc(1, sizeof *module);
@@ -317,11 +325,13 @@ static bool load(const void *bytes, size_t size, const urza_load_options *option
     module->on_event = options->on_event;
     module->user = options->user;
     module->most_trips = options->most_trips;
+    module->borrowed = from->borrowed;
     module->owner = block ? block : module;
     if (block && block->target)
         module->first_launch =
             block->target->plan.prepare.count + block->target->plan.forward.count;
-    if (!read_aside(module, bytes, size, options, err) || !start(module, options, err) ||
+    if (!read_aside(module, from->bytes, from->size, options, err) ||
+        !start(module, options, err) ||
         (module->package.training && !load_step(module, options, err))) {
         urza_unload(module);
         return false;
@@ -336,42 +346,59 @@ static bool load_step(struct urza_module *block, const urza_load_options *option
     urza_load_options own = *options;
     own.trust = URZA_TRUST_ALLOW_UNSIGNED; /* the block's manifest has its hash */
     own.target = block->target ? block->target->name : interpreter;
-    if (!load(block->package.training, block->package.training_bytes, &own, block, &block->step,
-              err))
+    const struct loading from = {block->package.training, block->package.training_bytes,
+                                 block->borrowed};
+    if (!load(&from, &own, block, &block->step, err))
         return false;
     if (!block->target) /* not because it was asked for */
         block->step->reason = block->reason;
     return training_init(block->step, block, err);
 }
 
-bool module_load(const void *bytes, size_t size, const urza_load_options *options,
-                 struct urza_module **out, struct error *err)
+/* Not interrupted by the cancellation of a thread. */
+static bool load_module(const struct loading *from, const urza_load_options *options,
+                        struct urza_module **out, struct error *err)
 {
     static const urza_load_options defaults = {.threads = 1};
+    int cancel;
     if (!options)
         options = &defaults;
-    return check_options(options, err) && load(bytes, size, options, NULL, out, err);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    bool ok = check_options(options, err) && load(from, options, NULL, out, err);
+    pthread_setcancelstate(cancel, &cancel);
+    return ok;
+}
+
+static bool check_bytes(const void *bytes, size_t size, urza_module **out, struct error *err)
+{
+    if (!out || (!bytes && size > 0))
+        return fail(err, ERR_USAGE, "an argument is NULL");
+    return size <= LIMIT_PACKAGE_BYTES ||
+           fail(err, ERR_LIMIT, "%zu bytes are more than a package has", size);
+}
+
+int urza_load_borrowed(const void *bytes, size_t size, const urza_load_options *options,
+                       urza_module **out, urza_error *err)
+{
+    struct error e;
+    bool ok = check_bytes(bytes, size, out, &e) &&
+              load_module(&(struct loading){bytes, size, true}, options, out, &e);
+    return public_result(ok, &e, err);
 }
 
 URZA_EXPORT int urza_load_memory(const void *bytes, size_t size, const urza_load_options *options,
                                  urza_module **out, urza_error *err)
 {
     struct error e;
-    if (!out || (!bytes && size > 0))
-        return public_result(fail(&e, ERR_USAGE, "an argument is NULL"), &e, err);
-    if (size > LIMIT_PACKAGE_BYTES)
-        return public_result(fail(&e, ERR_LIMIT, "%zu bytes are more than a package has", size), &e,
-                             err);
+    if (!check_bytes(bytes, size, out, &e))
+        return public_result(false, &e, err);
     /* A private copy: the bytes must not change between verifying and using them. */
     void *copy = block_new(size);
     if (!copy)
         return public_result(fail(&e, ERR_NOMEM, "no memory for %zu bytes", size), &e, err);
     if (size > 0)
         memcpy(copy, bytes, size);
-    int cancel;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-    bool ok = module_load(copy, size, options, out, &e);
-    pthread_setcancelstate(cancel, &cancel);
+    bool ok = load_module(&(struct loading){copy, size, false}, options, out, &e);
     free(copy);
     return public_result(ok, &e, err);
 }
@@ -386,7 +413,7 @@ static bool load_file(const char *path, const urza_load_options *options, urza_m
         limit = (size_t)LIMIT_PACKAGE_BYTES;
     if (!file_read(path, limit, &bytes, &size, err))
         return false;
-    bool ok = module_load(bytes, size, options, out, err);
+    bool ok = load_module(&(struct loading){bytes, size, false}, options, out, err);
     free(bytes);
     return ok || fail_at(err, "%s", path);
 }

@@ -1,3 +1,4 @@
+#include "runtime/borrow.h"
 #include "runtime/test_util.h"
 
 #include <errno.h>
@@ -321,6 +322,39 @@ static void loads_files(void **state)
     test_package_free(&package);
 }
 
+/* The param of a borrowed package is not copied, and not written. */
+static void borrows_packages(void **state)
+{
+    (void)state;
+    struct test_package package;
+    test_package_make(&package, "4*B", NULL);
+    size_t size = package.bytes.size_bytes, room = (size + 63) / 64 * 64;
+    char *bytes = aligned_alloc(URZA_BORROW_ALIGN, room);
+    assert_non_null(bytes);
+    memcpy(bytes, package.bytes.data, size);
+    urza_module *module = NULL;
+    urza_error err;
+    must_work(urza_load_borrowed(bytes, size, &unsigned_ones, &module, &err), &err);
+    const char *param = module->params[0];
+    assert_true(param > bytes && param < bytes + size);
+    test_call(module, 2);
+    float data[4] = {0};
+    int64_t shape[1] = {4};
+    DLTensor value = {data, {kDLCPU, 0}, 1, {kDLFloat, 32, 1}, shape, NULL, 0};
+    must_give(urza_param_set(module, "w", &value, &err), ERR_USAGE, &err, "borrowed");
+    urza_unload(module);
+    assert_memory_equal(bytes, package.bytes.data, size);
+    must_work(urza_load_memory(bytes, size, &unsigned_ones, &module, &err), &err);
+    param = module->params[0];
+    assert_false(param > bytes && param < bytes + size);
+    must_work(urza_param_set(module, "w", &value, &err), &err);
+    urza_unload(module);
+    free(bytes);
+    module = NULL;
+    must_give(urza_load_borrowed(NULL, 3, &unsigned_ones, &module, &err), ERR_USAGE, &err, "NULL");
+    test_package_free(&package);
+}
+
 int main(void)
 {
 #if COUNTS_ALLOCATIONS
@@ -334,6 +368,7 @@ int main(void)
         cmocka_unit_test(refuses_damage),
         cmocka_unit_test(refuses_wrong_options),
         cmocka_unit_test(loads_files),
+        cmocka_unit_test(borrows_packages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

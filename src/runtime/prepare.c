@@ -1,7 +1,8 @@
 /* Params, and the buffers that are computed from them.
  *
  * A module has its own copy of its params, each 64-aligned, so that the package's bytes can be
- * freed after loading and params can change. New values wait in module.pending until the next
+ * freed after loading and params can change. Only where these bytes are borrowed (borrow.h) params
+ * that are aligned there stay there. New values wait in module.pending until the next
  * prepare, so native code and the interpreter always see params and prepared buffers that belong
  * together. */
 #include <inttypes.h>
@@ -10,7 +11,15 @@
 
 #include "base/checked.h"
 #include "base/compiler.h"
+#include "runtime/borrow.h"
 #include "runtime/runtime_priv.h"
+
+_Static_assert(URZA_BORROW_ALIGN == BLOCK_ALIGN, "params are blocks");
+
+static bool stays(const struct urza_module *module, const struct package_param *param)
+{
+    return module->borrowed && (uintptr_t)param->data % URZA_BORROW_ALIGN == 0;
+}
 
 static bool copy_params(struct urza_module *module, struct error *err)
 {
@@ -19,13 +28,17 @@ static bool copy_params(struct urza_module *module, struct error *err)
     int64_t total = 0, size;
     for (uint32_t i = 0; i < count; i++)
         if (!block_round((int64_t)params[i].data_bytes, &size) ||
-            !checked_add_i64(total, size, &total))
+            !checked_add_i64(total, stays(module, &params[i]) ? 0 : size, &total))
             return fail(err, ERR_LIMIT, "the params are too large");
     module->param_memory = block_new((size_t)total);
     if (!module->param_memory)
         return fail(err, ERR_NOMEM, "no memory for %" PRId64 " bytes of params", total);
     char *next = module->param_memory;
     for (uint32_t i = 0; i < count; i++) {
+        if (stays(module, &params[i])) {
+            module->params[i] = (void *)(uintptr_t)params[i].data; /* only read */
+            continue;
+        }
         module->params[i] = next;
         if (params[i].data_bytes > 0)
             memcpy(next, params[i].data, params[i].data_bytes);
@@ -158,6 +171,8 @@ static bool set_param(struct urza_module *module, const char *name, const DLTens
                       struct error *err)
 {
     uint32_t index = 0, count = module->package.graph.params.count;
+    if (module->borrowed)
+        return fail(err, ERR_USAGE, "the module has borrowed its params");
     while (index < count && strcmp(module->param_infos[index].name, name) != 0)
         index++;
     if (index == count)

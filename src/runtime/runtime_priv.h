@@ -92,6 +92,7 @@ struct urza_module {
     void (*on_event)(void *user, const urza_event *event);
     void *user;
 
+    bool borrowed; /* the package's bytes stay as they are: params may lie there */
     char *param_memory;
     void **params;  /* by param */
     void **pending; /* by param: values set but not prepared yet; NULL: none */
@@ -138,10 +139,6 @@ struct urza_module {
     const char *_Atomic last_fallback; /* the reason, which lives as long as the module; NULL: none
                                           yet */
 };
-
-/* load.c */
-bool module_load(const void *bytes, size_t size, const urza_load_options *options,
-                 struct urza_module **out, struct error *err);
 
 /* call.c: checks an input, fills its context.tensors and given, and adds its part to the key. */
 bool call_check_input(const struct urza_module *module, struct call_context *context,

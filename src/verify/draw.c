@@ -130,8 +130,11 @@ bool draw_outputs(const struct graph *graph, const struct interp_options *option
     uint32_t inputs = graph->inputs.count;
     struct points_source *sources =
         ARENA_ARRAY(arena, struct points_source, inputs + graph->params.count + 1);
-    for (uint32_t i = 0; i < inputs + graph->params.count; i++)
+    for (uint32_t i = 0; i < inputs + graph->params.count; i++) {
         sources[i].data = i < inputs ? sample->inputs[i].data : sample->params[i - inputs].data;
+        if (i >= inputs && sample->other_params)
+            sources[i].lazy = sample->other_params[i - inputs];
+    }
     for (uint32_t o = 0; o < graph->outputs.count; o++) {
         const struct tensor *t = &sample->outputs[o];
         const struct drawing drawing = {

@@ -25,7 +25,6 @@
 
 #define ITERATIONS 4     /* iterations that run, of each launch */
 #define FAR_LAUNCH 1.2e8 /* limit on the cost of these iterations of one launch */
-#define FAR_BYTES 1e10   /* of address space, for one launch */
 #define LAUNCH_COST 5e4  /* fixed cost of a launch, in operations: mappings, judging */
 /* Numbers repeat after an odd number of pages, so that rows whose length is a power of two do not
  * all read the same ones. */
@@ -63,7 +62,7 @@ double far_cost(const struct plan *plan, const bool *distinct, const int64_t *di
             bool written = launch_writes(launch, a);
             bytes += (double)elements * (double)(written + dtype_bytes(buffer->dtype));
         }
-        if (bytes + (double)scratch > FAR_BYTES)
+        if (bytes + (double)scratch > (double)VERIFY_RESERVED_BYTES)
             return INFINITY;
         /* Bytes cost, too, since touched pages must be mapped. */
         double share = piece_share(extent) * ((double)work + bytes);

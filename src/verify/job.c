@@ -25,6 +25,9 @@ static const struct way {
  * loaded in three ways, above MANY_BYTES in two. */
 #define SOME_BYTES ((size_t)256 << 10)
 #define MANY_BYTES ((size_t)4 << 20)
+/* A module has what it has prepared of its parameters in memory. Above this only one is loaded at a
+ * time, for each size again. */
+#define LARGE_BYTES ((size_t)128 << 20)
 #define WIDE_EDGES 3  /* sizes around edges at which kernels run on wide values */
 #define WIDE_SHARE 32 /* each of them may cost this part of the budget */
 
@@ -37,6 +40,7 @@ struct job {
     struct walk *walk;
     struct subject subject;
     urza_module *modules[WAYS];
+    bool is_used[WAYS], one_by_one;
     struct arena *arena;
 };
 
@@ -63,36 +67,81 @@ static void keep_outputs(struct job *job, const struct sample *sample, void *con
     }
 }
 
+static size_t param_bytes(const struct package_contents *contents)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < contents->graph.params.count; i++)
+        bytes += contents->params[i].data_bytes;
+    return bytes;
+}
+
+static bool is_used(size_t way, size_t bytes)
+{
+    return bytes <= SOME_BYTES || way == 0 || way == WAYS - 1 ||
+           (bytes <= MANY_BYTES && way == WAYS - 2);
+}
+
+uint32_t job_modules(const struct package_contents *contents)
+{
+    size_t bytes = param_bytes(contents);
+    uint32_t count = 0;
+    for (size_t i = 0; i < WAYS; i++)
+        count += is_used(i, bytes);
+    return bytes > LARGE_BYTES ? 1 : count;
+}
+
+static bool load_way(struct job *job, size_t way)
+{
+    return job->modules[way] ||
+           subject_load(&job->subject, ways[way].threads, ways[way].chunks, &job->modules[way],
+                        way == 0 ? &job->result->runtime : &job->result->threads);
+}
+
 static bool load_all(struct job *job)
 {
-    size_t param_bytes = 0;
-    for (uint32_t i = 0; i < job->v->contents->graph.params.count; i++)
-        param_bytes += job->v->contents->params[i].data_bytes;
-    for (size_t i = 0; i < WAYS; i++)
-        if ((param_bytes <= SOME_BYTES || i == 0 || i == WAYS - 1 ||
-             (param_bytes <= MANY_BYTES && i == WAYS - 2)) &&
-            !subject_load(&job->subject, ways[i].threads, ways[i].chunks, &job->modules[i],
-                          i == 0 ? &job->result->runtime : &job->result->threads))
+    size_t bytes = param_bytes(job->v->contents);
+    job->one_by_one = bytes > LARGE_BYTES;
+    for (size_t i = 0; i < WAYS; i++) {
+        job->is_used[i] = is_used(i, bytes);
+        if (job->is_used[i] && !job->one_by_one && !load_way(job, i))
             return false;
+    }
     return true;
+}
+
+/* The results of the first module are those of the kernels, on the second call too; where calls are
+ * expensive, it only runs in fenced memory. */
+static bool call_way(struct job *job, size_t way, const struct sample *sample,
+                     void *const *expected, bool heavy)
+{
+    struct target_result *r = job->result;
+    const struct subject *subject = &job->subject;
+    urza_module *module = job->modules[way];
+    if (way > 0)
+        return subject_call(subject, sample, module, expected, ways[way].what, &r->threads);
+    return heavy ||
+           (subject_call(subject, sample, module, expected, ways[0].what, &r->runtime) &&
+            subject_call(subject, sample, module, expected, "on another call", &r->runtime));
 }
 
 /* Runs the package in the runtime at one size whose expected bits are known. */
 static bool run_whole(struct job *job, const struct sample *sample, void *const *expected,
                       bool fenced, bool heavy)
 {
-    struct target_result *r = job->result;
-    const struct subject *subject = &job->subject;
-    bool ok =
-        heavy ||
-        (subject_call(subject, sample, job->modules[0], expected, ways[0].what, &r->runtime) &&
-         subject_call(subject, sample, job->modules[0], expected, "on another call", &r->runtime));
-    for (size_t i = heavy ? WAYS - 1 : 1; ok && i < WAYS; i++)
-        if (job->modules[i])
-            ok =
-                subject_call(subject, sample, job->modules[i], expected, ways[i].what, &r->threads);
-    return ok && (!fenced ||
-                  subject_bounds(subject, sample, job->modules[0], expected, heavy, &r->bounds));
+    bool ok = true;
+    for (size_t i = 0; ok && i < WAYS; i++) {
+        if (!job->is_used[i] || (heavy && (i > 0 ? i < WAYS - 1 : !fenced)))
+            continue;
+        ok = load_way(job, i) && call_way(job, i, sample, expected, heavy) &&
+             (i > 0 || !fenced ||
+              subject_bounds(&job->subject, sample, job->modules[0], expected, heavy,
+                             &job->result->bounds));
+        if (job->one_by_one) {
+            urza_unload(job->modules[i]);
+            job->modules[i] = NULL;
+        }
+    }
+    return ok;
 }
 
 /* At one size: kernels one by one on the network's values, then the runtime. */

@@ -98,7 +98,7 @@ static void keep(const struct sample *sample, const struct interp_tensor *tensor
 
 /* How far results move when inputs and params are moved by one rounding each: by output and
  * element; INFINITY where it is not known. */
-static void find_spread(struct scene *scene, struct arena *arena, double *spread)
+static void find_spread(struct scene *scene, double *spread)
 {
     const struct verification *v = scene->whole->v;
     const struct graph *graph = &v->contents->graph;
@@ -110,8 +110,10 @@ static void find_spread(struct scene *scene, struct arena *arena, double *spread
         struct scene nudged;
         struct interp_tensor *tensors;
         struct error err;
+        struct arena arena;
+        arena_init(&arena);
         bool known = scene_nudge(&nudged, scene, v->options->seed + n, &err) &&
-                     interpret(graph, &wide, &nudged, arena, &tensors, &err);
+                     interpret(graph, &wide, &nudged, &arena, &tensors, &err);
         const double *reference = v->result.reference;
         double *to = spread;
         for (uint32_t o = 0; o < graph->outputs.count; o++) {
@@ -123,6 +125,7 @@ static void find_spread(struct scene *scene, struct arena *arena, double *spread
             to += scene->sample.outputs[o].count;
             reference += scene->sample.outputs[o].count;
         }
+        arena_release(&arena);
     }
 }
 
@@ -172,7 +175,7 @@ static void judge_few(struct scene *scene, struct arena *arena)
             if (!(bound < INFINITY)) {
                 if (!spread) {
                     spread = ARENA_ARRAY(arena, double, elements + 1);
-                    find_spread(scene, arena, spread);
+                    find_spread(scene, spread);
                 }
                 error = NUDGE_TIMES * spread[first + i];
             }

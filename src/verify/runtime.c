@@ -10,6 +10,7 @@
 #include "base/child.h"
 #include "base/error.h"
 #include "graph/loops.h"
+#include "runtime/borrow.h"
 #include "verify/verify_priv.h"
 
 /* A tensor's placement: against which fence, and how many elements away from it. */
@@ -48,6 +49,11 @@ static bool does_not_run(const struct error *err, struct outcome *outcome)
     return outcome_fail(outcome, "does not run: %s: %s", error_name(err->code), err->message);
 }
 
+bool runtime_borrows(const struct package_param *param)
+{
+    return (uintptr_t)param->data % URZA_BORROW_ALIGN == 0;
+}
+
 bool subject_load(const struct subject *subject, uint32_t threads, uint32_t chunks,
                   urza_module **out, struct outcome *outcome)
 {
@@ -63,7 +69,7 @@ bool subject_load(const struct subject *subject, uint32_t threads, uint32_t chun
     };
     urza_error failure = {0};
     urza_module *module = NULL;
-    int code = urza_load_memory(subject->bytes, subject->size, &load, &module, &failure);
+    int code = urza_load_borrowed(subject->bytes, subject->size, &load, &module, &failure);
     if (code == ERR_NOMEM)
         child_no_memory();
     if (code != 0)

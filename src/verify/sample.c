@@ -70,29 +70,40 @@ bool sample_make(struct sample *out, const struct sample_request *request, struc
     return true;
 }
 
+static bool load_input(const struct tensor *t, struct arena *arena, struct interp_tensor *out,
+                       struct error *err)
+{
+    return interp_load(out, arena, &(struct native_tensor){t->dtype, t->rank, t->shape, t->data},
+                       err);
+}
+
+static bool borrow_param(const struct sample *sample, uint32_t param, struct arena *arena,
+                         struct interp_tensor *out, struct error *err)
+{
+    const struct graph *graph = sample->graph;
+    struct tensor t;
+    if (!tensor_make(&t, graph, graph->params.items[param], sample->dims, NULL, err) ||
+        !interp_borrow(
+            out, arena,
+            &(struct native_tensor){t.dtype, t.rank, t.shape, sample->params[param].data}, err))
+        return false;
+    if (sample->other_params)
+        out->lazy = sample->other_params[param];
+    return true;
+}
+
 bool sample_sources(const struct sample *sample, const struct interp_tensor *params,
                     struct interp_tensor *sources, struct arena *arena, struct error *err)
 {
-    const struct graph *graph = sample->graph;
-    uint32_t count = sample->input_count + graph->params.count;
-    for (uint32_t i = 0; i < count; i++) {
-        struct tensor t;
-        if (params && i >= sample->input_count) {
-            sources[i] = params[i - sample->input_count];
-            continue;
-        }
-        if (i < sample->input_count) {
-            t = sample->inputs[i];
-        } else {
-            uint32_t param = i - sample->input_count;
-            if (!tensor_make(&t, graph, graph->params.items[param], sample->dims, NULL, err))
-                return false;
-            t.data = (void *)(uintptr_t)sample->params[param].data; /* only read */
-        }
-        if (!interp_load(&sources[i], arena,
-                         &(struct native_tensor){t.dtype, t.rank, t.shape, t.data}, err))
+    uint32_t inputs = sample->input_count;
+    for (uint32_t i = 0; i < inputs; i++)
+        if (!load_input(&sample->inputs[i], arena, &sources[i], err))
             return false;
-    }
+    for (uint32_t i = 0; i < sample->graph->params.count; i++)
+        if (params)
+            sources[inputs + i] = params[i];
+        else if (!borrow_param(sample, i, arena, &sources[inputs + i], err))
+            return false;
     return true;
 }
 

@@ -28,6 +28,8 @@ struct tensor {
 struct sample {
     const struct graph *graph;
     const struct package_param *params; /* in the graph's param order */
+    /* By param: other elements than those in params, which then give dtype and size; NULL: none. */
+    const struct interp_lazy *const *other_params;
     int64_t dims[LIMIT_NAMED_DIMS];
     struct tensor *inputs, *outputs;
     uint32_t input_count, output_count;
@@ -86,8 +88,9 @@ struct sample_request {
  * a dim of the graph has no value there. */
 bool sample_make(struct sample *out, const struct sample_request *request, struct arena *arena,
                  struct error *err);
-/* The interpreter's sources: inputs, then params, as many as the graph has. params: converted for
- * an earlier sample of the same graph, to be reused; NULL: they are converted here. */
+/* The interpreter's sources: inputs, then params, as many as the graph has. Params are borrowed:
+ * they are converted where they are needed. params: those of an earlier sample of the same graph,
+ * which a memo may know; NULL: they are made here. */
 bool sample_sources(const struct sample *sample, const struct interp_tensor *params,
                     struct interp_tensor *sources, struct arena *arena, struct error *err);
 /* Runs the reference on the current inputs, which a caller may have overwritten. */

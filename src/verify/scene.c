@@ -10,13 +10,14 @@
 /* Limit on the cost of a whole reference; above it elements are drawn, where the prims allow
  * that. */
 #define WHOLE_COST 1e8
+#define NUDGED_AT_ONCE 256
 
-/* The package's params are converted once, for all scenes. */
+/* The package's params are the same source in all scenes: memos know them again. */
 static bool load_sources(struct scene *scene, struct error *err)
 {
     struct whole *whole = scene->whole;
     const struct graph *graph = scene->sample.graph;
-    bool own = scene->sample.params != whole->v->contents->params;
+    bool own = scene->sample.other_params != NULL;
     scene->drawn = false;
     scene->sources = ARENA_ARRAY(whole->arena, struct interp_tensor,
                                  graph->inputs.count + graph->params.count + 1);
@@ -81,11 +82,12 @@ static uint64_t nudged(uint64_t bits, uint64_t exponent, uint32_t random)
     return random % 3 == 1 ? bits - 1 : bits + 1;
 }
 
-static void nudge(enum dtype dtype, const void *from, int64_t count, uint64_t key, void *to)
+static void nudge(enum dtype dtype, const void *from, int64_t count, uint64_t key, int64_t first,
+                  void *to)
 {
     memcpy(to, from, (size_t)count * dtype_bytes(dtype));
     for (int64_t i = 0; dtype_is_float(dtype) && i < count; i++) {
-        uint32_t random = rng_u32(key, (uint64_t)i) >> 8;
+        uint32_t random = rng_u32(key, (uint64_t)(first + i)) >> 8;
         uint64_t *f64 = (uint64_t *)to + (dtype == DTYPE_F64 ? i : 0);
         uint32_t *f32 = (uint32_t *)to + (dtype == DTYPE_F32 ? i : 0);
         uint16_t *half = (uint16_t *)to + i;
@@ -98,30 +100,52 @@ static void nudge(enum dtype dtype, const void *from, int64_t count, uint64_t ke
     }
 }
 
+/* A param of which each element is nudged when it is read. */
+struct nudged_param {
+    struct interp_lazy lazy;
+    enum dtype dtype;
+    const char *data;
+    uint64_t key;
+};
+
+static void load_nudged(const struct interp_lazy *lazy, int64_t first, int64_t count,
+                        union cell *out)
+{
+    const struct nudged_param *param = (const struct nudged_param *)(const void *)lazy;
+    size_t item = dtype_bytes(param->dtype);
+    uint64_t moved[NUDGED_AT_ONCE];
+    for (int64_t done = 0; done < count; done += NUDGED_AT_ONCE) {
+        int64_t left = count - done, now = left < NUDGED_AT_ONCE ? left : NUDGED_AT_ONCE;
+        nudge(param->dtype, param->data + (size_t)(first + done) * item, now, param->key,
+              first + done, moved);
+        interp_cells(param->dtype, now, moved, out + done);
+    }
+}
+
+static const struct interp_lazy *nudge_param(const struct package_param *param, uint64_t key,
+                                             struct arena *arena)
+{
+    struct nudged_param *nudged = ARENA_NEW(arena, struct nudged_param);
+    *nudged = (struct nudged_param){{load_nudged}, param->dtype, param->data, key};
+    return &nudged->lazy;
+}
+
 bool scene_nudge(struct scene *out, const struct scene *from, uint64_t seed, struct error *err)
 {
     const struct sample *sample = &from->sample;
     uint32_t count = sample->graph->params.count;
     struct arena *arena = from->whole->arena;
-    struct package_param *params = ARENA_ARRAY(arena, struct package_param, count + 1);
+    const struct interp_lazy **params = ARENA_ARRAY(arena, const struct interp_lazy *, count + 1);
     *out = *from;
     out->sample.inputs =
         arena_memdup(arena, sample->inputs, (sample->input_count + 1) * sizeof sample->inputs[0]);
     for (uint32_t i = 0; i < sample->input_count; i++) {
         struct tensor *t = &out->sample.inputs[i];
         t->data = arena_raw(arena, t->bytes, 64);
-        nudge(t->dtype, sample->inputs[i].data, t->count, rng_key(seed + i), t->data);
+        nudge(t->dtype, sample->inputs[i].data, t->count, rng_key(seed + i), 0, t->data);
     }
-    for (uint32_t i = 0; i < count; i++) {
-        enum dtype dtype =
-            (enum dtype)graph_node(sample->graph, sample->graph->params.items[i])->dtype;
-        size_t bytes = sample->params[i].data_bytes;
-        void *data = arena_raw(arena, bytes, 64);
-        nudge(dtype, sample->params[i].data, (int64_t)(bytes / dtype_bytes(dtype)),
-              rng_key(~(seed + i)), data);
-        params[i] = sample->params[i];
-        params[i].data = data;
-    }
-    out->sample.params = params;
+    for (uint32_t i = 0; i < count; i++)
+        params[i] = nudge_param(&sample->params[i], rng_key(~(seed + i)), arena);
+    out->sample.other_params = params;
     return from->drawn || load_sources(out, err);
 }

@@ -28,7 +28,11 @@
 #define BARE_COST 2e7    /* limit on a size that is hardly judged */
 #define BARE_COST_THOROUGH 4e9
 #define THOROUGH_FAR 2
-#define BYTE_COST 0.05      /* of memory that is written or read */
+#define BYTE_COST 0.05 /* of memory that is written or read */
+/* Largest buffers at the same time: what a launch reads, two results of it, and as much in the pool
+ * of fenced memory; in the interpreter a param, what is computed of it, and the like of a memo. */
+#define WALK_COPIES 4
+#define CELL_COPIES 4
 #define LAUNCH_COST 20000.0 /* of a launch in addition to its reference: pages, protection */
 
 /* Number of elements of a value; INFINITY when a dim has no value. */
@@ -152,10 +156,35 @@ static double buffer_copies(enum buffer_kind kind)
     switch (kind) {
     case BUFFER_INPUT:  /* of the sample, of the walk, of a call in fenced memory */
     case BUFFER_OUTPUT: /* of two runs and the expected one, which a call's replaces later */
-    case BUFFER_PREPARED: /* of two runs, then of the modules */ return 3;
-    case BUFFER_PARAM: return 1;
+        return 3;
+    case BUFFER_PREPARED:
+    case BUFFER_PARAM: return 0; /* kept_memory */
     default: return 2;
     }
+}
+
+/* Params, and what is prepared of them: in modules; in the walk, which keeps few of those that it
+ * can have again; and, one by one, as cells of the interpreter. */
+static double kept_memory(const struct package_contents *contents,
+                          const struct package_target *target)
+{
+    static const int64_t none[LIMIT_NAMED_DIMS];
+    double modules = job_modules(contents), walk = 0, largest = 0, cells = 0, bytes = 0;
+    for (uint32_t i = 0; i < target->plan.buffers.count; i++) {
+        const struct plan_buffer *buffer = &target->plan.buffers.items[i];
+        int64_t elements = 0;
+        if ((buffer->kind != BUFFER_PREPARED && buffer->kind != BUFFER_PARAM) ||
+            !dim_eval(target->plan.dims, buffer->elements, none, &elements))
+            continue;
+        double own = (double)elements * (double)dtype_bytes(buffer->dtype);
+        cells = fmax(cells, (double)elements * (double)sizeof(union cell));
+        largest = fmax(largest, own);
+        walk += own;
+        if (buffer->kind == BUFFER_PREPARED || !runtime_borrows(&contents->params[buffer->index]))
+            bytes += modules * own;
+    }
+    walk = fmin(walk, (double)WALK_KEPT_BYTES) + WALK_COPIES * largest;
+    return bytes + fmax(walk, CELL_COPIES * cells);
 }
 
 double sizes_memory(const struct package_contents *contents, const struct package_target *target,
@@ -175,7 +204,7 @@ double sizes_memory(const struct package_contents *contents, const struct packag
         }
         most = fmax(most, bytes);
     }
-    return most;
+    return most + kept_memory(contents, target);
 }
 
 /* State of choosing sizes for one target. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/checked.h"
+#include "base/child.h"
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "package/package.h"
@@ -20,7 +21,6 @@
 #include "verify/verify_priv.h"
 
 #define DEFAULT_SECONDS 300
-#define JOB_BYTES ((uint64_t)12000000000) /* address space of one job */
 #define ALL_BYTES 4e9 /* limit on all running jobs; a job that takes more runs alone */
 /* Operations of the reference for one target: about a tenth of a second. */
 #define BUDGET 5e6
@@ -32,7 +32,8 @@ struct driver {
     struct verification *v;
     struct arena *arena;
     bool native[PACKAGE_TARGETS]; /* whether this CPU can run the target */
-    double job_bytes;             /* approximate memory of a job */
+    double job_bytes;             /* approximate memory of a job … */
+    uint64_t most_bytes;          /* … and what it may use */
     VEC(struct verify_check) checks;
     VEC(struct verify_kernel) kernels;
     VEC(struct verify_output) outputs;
@@ -136,7 +137,7 @@ static bool run_jobs(struct driver *d, struct error *err)
     if (d->job_bytes * at_once > ALL_BYTES)
         at_once = d->job_bytes < ALL_BYTES ? (uint32_t)(ALL_BYTES / d->job_bytes) : 1;
     v->threads = at_once > count ? at_once / count : 1;
-    return jobs_run(rows, count, at_once, seconds, JOB_BYTES, err);
+    return jobs_run(rows, count, at_once, seconds, d->most_bytes + VERIFY_RESERVED_BYTES, err);
 }
 
 static void add_check(struct driver *d, const char *what, const char *target,
@@ -421,6 +422,25 @@ static void report(struct driver *d, struct verify_report *out)
     *out = all;
 }
 
+/* What a job may use: what the machine has besides the package, and what the limit on this process
+ * leaves. ERR_NOMEM if that is less than a job needs. */
+static bool find_memory(struct driver *d, const struct package_contents *contents, size_t size,
+                        struct error *err)
+{
+    uint64_t most = child_memory_most(), left = child_memory_left();
+    double params = 0;
+    most = size < most ? most - size : 0;
+    left = left > VERIFY_RESERVED_BYTES ? left - VERIFY_RESERVED_BYTES : 0;
+    d->most_bytes = left < most ? left : most;
+    for (uint32_t i = 0; i < contents->graph.params.count; i++)
+        params += (double)contents->params[i].data_bytes;
+    return d->job_bytes <= (double)d->most_bytes ||
+           fail(err, ERR_NOMEM,
+                "checking a package with %.1f GB of parameters takes %.1f GB of memory beside it, "
+                "of which there are %.1f",
+                params / 1e9, d->job_bytes / 1e9, (double)d->most_bytes / 1e9);
+}
+
 /* A package that was read; block: of a training step, the package that it is part of. */
 static bool verify_contents(const struct verification *what, struct arena *arena,
                             struct verify_report *out, struct error *err)
@@ -437,9 +457,8 @@ static bool verify_contents(const struct verification *what, struct arena *arena
         if ((driver.native[i] = target_supported_here(contents->targets[i].name)))
             driver.job_bytes =
                 fmax(driver.job_bytes, sizes_memory(contents, &contents->targets[i], sizes));
-    if (driver.job_bytes > (double)JOB_BYTES)
-        return fail(err, ERR_NOMEM, "checking it takes %.1f GB of memory, at most %.0f may be used",
-                    driver.job_bytes / 1e9, (double)JOB_BYTES / 1e9);
+    if (!find_memory(&driver, contents, v.size, err))
+        return false;
     size_t shared_bytes;
     driver.v = share(&v, &shared_bytes, err);
     if (!driver.v)

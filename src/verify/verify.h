@@ -52,6 +52,10 @@ struct verify_size {
     bool runtime;                    /* whether the whole package was called there */
 };
 
+/* Address space that a check may reserve beyond the memory that it uses (far.c). A limit on address
+ * space must leave room for it. */
+#define VERIFY_RESERVED_BYTES ((uint64_t)10000000000)
+
 struct verify_options {
     uint64_t seed;
     const char *dims;    /* "B=32,S=16": only this size; NULL: several are chosen */

@@ -91,6 +91,10 @@ struct verification {
     uint32_t parts;
     struct whole_result result;
 };
+/* runtime.c: whether a module reads the param in the package, and has no copy of it. */
+bool runtime_borrows(const struct package_param *param);
+/* job.c: how many modules of the package a job has loaded at the same time. */
+uint32_t job_modules(const struct package_contents *contents);
 /* job.c: judges one part of a target, or all of it. Runs in a child. */
 void job_target(struct verification *v, uint32_t target, uint32_t part);
 /* gradients.c: of a training step, whether its graph computes the block's results and gradients. */

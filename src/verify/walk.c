@@ -32,7 +32,6 @@
 #define SHARE_ALONE 20 /* on test arguments the limit is this many times lower */
 /* Parameters and prepared buffers that stay open. */
 #define KEPT_MOST 8192
-#define KEPT_BYTES ((size_t)256 << 20)
 
 static bool map_code(struct walk *walk, struct error *err)
 {
@@ -208,7 +207,7 @@ static void keep(struct walk *walk, uint32_t buffer)
 
 void walk_close_kept(struct walk *walk)
 {
-    if (walk->kept.count <= KEPT_MOST && walk->kept_bytes <= KEPT_BYTES)
+    if (walk->kept.count <= KEPT_MOST && walk->kept_bytes <= WALK_KEPT_BYTES)
         return;
     for (uint32_t i = 0; i < walk->kept.count; i++)
         fenced_close(&walk->buffers[walk->kept.items[i]]);

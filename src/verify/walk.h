@@ -32,6 +32,9 @@ struct size_result {
     bool runtime;              /* the runtime was called */
 };
 
+/* Bytes of params, and of what is prepared of them, that stay open between launches. */
+#define WALK_KEPT_BYTES ((size_t)256 << 20)
+
 struct walk;
 /* Maps the code and places parameters. stage, of STAGE_BYTES, is kept up to date with the launch
  * that is running. NULL after failing *err. walk_close unmaps everything. */

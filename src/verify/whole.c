@@ -254,11 +254,14 @@ static bool judge_quality(struct whole *whole, struct scene *scene,
     const struct interp_options plain = {
         .mode = INTERP_PLAIN, .memory_limit = REFERENCE_BYTES, .threads = v->threads};
     struct interp_tensor *loops;
+    struct arena arena;
+    arena_init(&arena);
     snprintf(v->result.stage, STAGE_BYTES, "the plain interpretation of the whole");
-    if (!interpret(whole->graph, &plain, scene, whole->arena, &loops, err))
-        return false;
-    quality_keep(scene, before, loops);
-    return true;
+    bool ok = interpret(whole->graph, &plain, scene, &arena, &loops, err);
+    if (ok)
+        quality_keep(scene, before, loops);
+    arena_release(&arena);
+    return ok;
 }
 
 /* The quality of a graph with loops, which cannot be computed at points: where all of it is too
