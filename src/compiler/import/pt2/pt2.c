@@ -69,24 +69,38 @@ static bool is_input(const struct pt2 *p, const char *name)
     return false;
 }
 
-/* Makes a param; a number or a small tensor of integers becomes a constant, because it may decide
- * shapes. */
-static value_id make_weight(struct pt2 *p, const char *name, const char *label, struct error *err)
+/* Whether the document says so of a tensor of the program, an input of it. */
+static bool requires_grad(const struct pt2 *p, const char *label)
 {
+    const json_t *module = json_object_get(p->document, "graph_module"),
+                 *values = json_object_get(json_object_get(module, "graph"), "tensor_values"),
+                 *meta = json_object_get(values, label);
+    return !json_is_false(json_object_get(meta, "requires_grad"));
+}
+
+/* Makes a param; a number that is no parameter and a small tensor of integers become constants,
+ * because they may decide shapes. */
+static value_id make_weight(struct pt2 *p, const json_t *spec, const char *label, struct error *err)
+{
+    const char *name = weight_name(spec);
+    bool parameter = json_object_get(spec, "parameter") != NULL;
     struct builder b = {.graph = p->graph, .err = err};
     struct import_tensor tensor = {.name = NULL};
     dim_id shape[LIMIT_RANK];
     if (!pt2_weight(p, name, &tensor, err))
         return VALUE_NONE;
     bool small = tensor.bytes / dtype_bytes(tensor.dtype) <= LIMIT_LITERAL_ELEMENTS;
-    if (small && (tensor.rank == 0 || !dtype_is_float(tensor.dtype)))
+    bool trained = parameter && dtype_is_float(tensor.dtype);
+    if (small && (tensor.rank == 0 || !dtype_is_float(tensor.dtype)) && !trained)
         return b_literal(&b, tensor.dtype, tensor.shape, tensor.rank, tensor.data);
     for (uint32_t i = 0; i < tensor.rank; i++)
         shape[i] = b_dim_const(&b, tensor.shape[i]);
     value_id value = graph_param(p->graph, is_input(p, name) ? label : name, tensor.dtype, shape,
                                  tensor.rank, err);
-    if (value != VALUE_NONE)
+    if (value != VALUE_NONE) {
         VEC_PUSH(p->arena, &p->param_data, arena_memdup(p->arena, &tensor, sizeof tensor));
+        VEC_PUSH(p->arena, &p->frozen, !parameter || !requires_grad(p, label));
+    }
     return value;
 }
 
@@ -99,9 +113,10 @@ struct pt2_name *pt2_find(struct pt2 *p, const char *name, struct error *err)
     struct pt2_name *entry = &p->entries.items[index];
     if (!entry->spec)
         return entry;
-    const char *weight = weight_name(entry->spec);
+    const json_t *spec = entry->spec;
+    const char *weight = weight_name(spec);
     entry->spec = NULL;
-    entry->value = make_weight(p, weight, name, &failure);
+    entry->value = make_weight(p, spec, name, &failure);
     entry->refused = entry->value == VALUE_NONE;
     if (failure.code == ERR_UNSUPPORTED) {
         pt2_refuse(p, weight, failure.message);
@@ -339,7 +354,9 @@ static bool read_program(struct pt2 *p, struct blueprint *out, struct error *err
     for (uint32_t i = 0; i < count; i++)
         out->inits[i] = (struct param_init){.kind = INIT_DATA,
                                             .data = p->param_data.items[i]->data,
-                                            .data_bytes = p->param_data.items[i]->bytes};
+                                            .data_bytes = p->param_data.items[i]->bytes,
+                                            .frozen = p->frozen.items[i]};
+    pt2_aliases(p, out);
     return true;
 }
 
@@ -382,8 +399,15 @@ bool pt2_read(const void *bytes, size_t size, const struct import_options *optio
         !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;
     live.inits = read->inits;
+    live.aliases = read->aliases;
+    live.alias_count = read->alias_count;
     strbuf_init(&why, arena);
     derive_warn(&d, &why);
+    for (uint32_t i = 0; i < live.alias_count && options->backward; i++) {
+        strbuf_printf(&why, "'%s' is another name of '%s': they have one gradient",
+                      live.aliases[i].name, live.aliases[i].of);
+        strbuf_add(&why, "", 1);
+    }
     live.warnings = why.data;
     live.warnings_bytes = why.size_bytes;
     import_graph_json(&live, arena);
