@@ -256,6 +256,13 @@ class Similar(nn.Module):
             torch.linalg.vector_norm((x * 300).half(), dim=1)))
 
 
+class Decomposed(nn.Module):
+    names = ("x",)
+
+    def forward(self, x):
+        return x.detach() * x + (x * 3).detach() * x * x
+
+
 class Unseen(nn.Module):
     """What has a gradient is written to where gradients are off."""
 
@@ -363,10 +370,12 @@ class Outside(nn.Module):
         return x[:, torch.tensor([0, -3, 2, -4])]
 
 
-def write(folder, name, model, example, shapes=None):
+def write(folder, name, model, example, shapes=None, decomposed=False):
     if sys.argv[2:] and name not in sys.argv[2:]:
         return
     program = torch.export.export(model.eval(), (example,), dynamic_shapes=shapes)
+    if decomposed:
+        program = program.run_decompositions()
     for node in program.graph.nodes:
         for key in ("stack_trace", "nn_module_stack", "torch_fn", "from_node"):
             node.meta.pop(key, None)
@@ -378,11 +387,11 @@ def write(folder, name, model, example, shapes=None):
         numpy.save(folder / f"{name}.out.npy", model(example).numpy())
 
 
-def write_gradients(folder, name, model, example):
+def write_gradients(folder, name, model, example, decomposed=False):
     """NAME.grad.npy: the gradients of the sum of the results, one behind the other, in float64."""
     if sys.argv[2:] and name not in sys.argv[2:]:
         return
-    write(folder, name, model, example)
+    write(folder, name, model, example, decomposed=decomposed)
     model, x = copy.deepcopy(model).double(), example.double().requires_grad_()
     model(x).sum().backward()
     of = dict(model.named_parameters(remove_duplicate=False), x=x)
@@ -435,6 +444,7 @@ def main():
     write(folder, "frequent", Frequent(), torch.tensor([1, 1, 2]))
     write_gradients(folder, "learned", Learned(), torch.tensor(
         [-6.0, -3, -2, -1, -0.5, -0.0, 0.0, 0.5, 1, 2, 3, 6, 0.25, 0, 0, 21]))
+    write_gradients(folder, "decomposed", Decomposed(), torch.randn(5), True)
     if not sys.argv[2:]:
         write_pickled(folder, "pickled", "conv")
 

@@ -16,6 +16,13 @@ value_id aten_detach_constant(struct builder *b, value_id x)
     return x != VALUE_NONE && b_node(b, x)->constant ? aten_detached(b, x) : x;
 }
 
+/* run_decompositions() writes detach so. */
+bool aten_alias(struct aten_call *c)
+{
+    value_id x = aten_in(c, "self");
+    return aten_return(c, c->p->decomposed ? aten_detached(c->b, x) : x);
+}
+
 bool aten_detach(struct aten_call *c)
 {
     return aten_return(c, aten_detached(c->b, aten_in(c, "self")));

@@ -314,6 +314,20 @@ static json_t *read_python_json(struct pt2 *p, const struct pt2_file *file, stru
     return json_read(out.data, out.size_bytes, err);
 }
 
+/* Whether the program went through run_decompositions(): what it was verified as tells. */
+static bool is_decomposed(const json_t *document)
+{
+    const json_t *verifiers = json_object_get(document, "verifiers"), *verifier;
+    bool training = false;
+    size_t i;
+    json_array_foreach(verifiers, i, verifier)
+    {
+        const char *name = json_string_value(verifier);
+        training |= name && strcmp(name, "TRAINING") == 0;
+    }
+    return json_array_size(verifiers) > 0 && !training;
+}
+
 /* Reads the document of the only program in the archive. */
 static bool open_document(struct pt2 *p, struct error *err)
 {
@@ -333,6 +347,7 @@ static bool open_document(struct pt2 *p, struct error *err)
     p->body = json_object_get(module, "graph");
     p->signature = json_object_get(module, "signature");
     p->ranges = json_object_get(p->document, "range_constraints");
+    p->decomposed = is_decomposed(p->document);
     if (!json_is_object(p->body) || !json_is_object(p->signature) ||
         !json_is_array(json_object_get(p->body, "nodes")))
         return fail(err, ERR_PARSE, "the document holds no graph and signature");
@@ -361,18 +376,35 @@ static bool read_program(struct pt2 *p, struct blueprint *out, struct error *err
 }
 
 static bool read_once(const void *bytes, size_t size, const struct import_options *options,
-                      struct blueprint *out, struct error *err)
+                      struct blueprint *out, bool *out_decomposed, struct error *err)
 {
     struct arena *arena = out->graph.arena;
     *out = (struct blueprint){.json = NULL};
     struct pt2 p = {.graph = &out->graph, .arena = arena, .options = options};
     graph_init(&out->graph, arena);
     bool ok = pt2_archive_open(bytes, size, arena, &p.archive, err) && read_program(&p, out, err);
+    *out_decomposed = p.decomposed;
     pt2_note_refused(&p);
     json_decref(p.document);
     json_decref(p.weights);
     json_decref(p.constants);
     return ok;
+}
+
+/* What one may not expect of a program's gradients. */
+static void warn_of_gradients(const struct blueprint *blueprint, bool decomposed,
+                              struct strbuf *out)
+{
+    if (decomposed) {
+        strbuf_puts(out, "run_decompositions() leaves nothing of torch.no_grad(): if the program "
+                         "has such blocks, gradients pass them; compile it as exported");
+        strbuf_add(out, "", 1);
+    }
+    for (uint32_t i = 0; i < blueprint->alias_count; i++) {
+        strbuf_printf(out, "'%s' is another name of '%s': they have one gradient",
+                      blueprint->aliases[i].name, blueprint->aliases[i].of);
+        strbuf_add(out, "", 1);
+    }
 }
 
 bool pt2_read(const void *bytes, size_t size, const struct import_options *options,
@@ -381,11 +413,12 @@ bool pt2_read(const void *bytes, size_t size, const struct import_options *optio
     struct blueprint *read = ARENA_NEW(arena, struct blueprint), live = {.json = NULL};
     struct derivation d;
     struct strbuf why;
+    bool decomposed;
     derive_begin(&d, options, arena);
     graph_init(&read->graph, arena);
     for (;;) {
         struct error failure = {.code = ERR_NONE};
-        if (read_once(bytes, size, &d.options, read, &failure))
+        if (read_once(bytes, size, &d.options, read, &decomposed, &failure))
             break;
         strbuf_init(&why, arena);
         strbuf_printf(&why, "%s: %s", failure.place, failure.message);
@@ -403,11 +436,8 @@ bool pt2_read(const void *bytes, size_t size, const struct import_options *optio
     live.alias_count = read->alias_count;
     strbuf_init(&why, arena);
     derive_warn(&d, &why);
-    for (uint32_t i = 0; i < live.alias_count && options->backward; i++) {
-        strbuf_printf(&why, "'%s' is another name of '%s': they have one gradient",
-                      live.aliases[i].name, live.aliases[i].of);
-        strbuf_add(&why, "", 1);
-    }
+    if (options->backward)
+        warn_of_gradients(&live, decomposed, &why);
     live.warnings = why.data;
     live.warnings_bytes = why.size_bytes;
     import_graph_json(&live, arena);

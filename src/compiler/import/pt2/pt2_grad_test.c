@@ -64,10 +64,9 @@ static uint32_t param_of(const struct blueprint *blueprint, const char *name)
 }
 
 /* Values of the step's inputs: x, params, and ones as cotangents. */
-static void fill_sources(struct arena *arena, const struct blueprint *blueprint,
+static void fill_sources(struct arena *arena, struct npy x, const struct blueprint *blueprint,
                          const struct graph *step, struct interp_tensor *sources)
 {
-    struct npy x = read_npy(arena, "learned.in.npy");
     struct error err;
     int64_t shape[LIMIT_RANK];
     for (uint32_t i = 0; i < step->inputs.count; i++) {
@@ -92,42 +91,78 @@ static void fill_sources(struct arena *arena, const struct blueprint *blueprint,
     }
 }
 
-static const char *const learned[] = {"x", "scale", "down.weight", "table.weight"};
-#define LEARNED (sizeof learned / sizeof *learned)
+/* What make_pt2.py writes the gradients of, in its order. */
+static const struct program {
+    const char *name;
+    uint32_t count;
+    const char *of[4];
+} programs[] = {
+    {"learned", 4, {"x", "scale", "down.weight", "table.weight"}},
+    {"decomposed", 1, {"x"}},
+};
 
 /* Reverse mode in float64, without roundings, beside autograd's gradients. */
-static void test_gradients(void **state)
+static void check_gradients(struct arena *arena, const struct program *program)
 {
-    struct arena arena;
+    char name[3][32];
     struct blueprint blueprint;
     struct graph step;
     struct error err;
     struct interp_tensor sources[MAX_SOURCES];
-    struct tangent_tensor out[LEARNED + 1];
+    struct tangent_tensor out[5];
     const double *directions[MAX_SOURCES] = {NULL};
     uint32_t at = 0, wrong = 0;
-    (void)state;
-    arena_init(&arena);
-    assert_true(read_program(&arena, "learned.pt2", true, &blueprint, &err));
-    assert_true(grad_training_graph(&step, &arena, &blueprint.graph,
-                                    &(struct grad_training){learned, LEARNED}, &err));
+    static const char *const endings[] = {".pt2", ".in.npy", ".grad.npy"};
+    for (int i = 0; i < 3; i++)
+        snprintf(name[i], sizeof name[i], "%s%s", program->name, endings[i]);
+    assert_true(read_program(arena, name[0], true, &blueprint, &err));
+    assert_true(grad_training_graph(&step, arena, &blueprint.graph,
+                                    &(struct grad_training){program->of, program->count}, &err));
     assert_true(step.inputs.count < MAX_SOURCES);
-    fill_sources(&arena, &blueprint, &step, sources);
+    fill_sources(arena, read_npy(arena, name[1]), &blueprint, &step, sources);
     const struct tangent_arguments arguments = {{NULL, sources, step.inputs.count}, directions};
     assert_true(tangent_run(&step, &(struct interp_options){.mode = INTERP_NATIVE}, &arguments,
-                            &arena, out, &err));
-    struct npy right = read_npy(&arena, "learned.grad.npy");
-    for (uint32_t g = 0; g < LEARNED; g++)
+                            arena, out, &err));
+    struct npy right = read_npy(arena, name[2]);
+    for (uint32_t g = 0; g < program->count; g++)
         for (int64_t i = 0; i < out[1 + g].value.count; i++, at++) {
             double got = out[1 + g].value.cells[i].f, want = ((const double *)right.data)[at];
             if (fabs(got - want) <= TOLERANCE * (1 + fabs(want)))
                 continue;
-            print_error("%s, element %lld: %.9g, autograd %.9g\n", learned[g], (long long)i, got,
-                        want);
+            print_error("%s: %s, element %lld: %.9g, autograd %.9g\n", program->name,
+                        program->of[g], (long long)i, got, want);
             wrong++;
         }
     assert_int_equal(at, right.data_bytes / sizeof(double));
     assert_int_equal(wrong, 0);
+}
+
+static void test_gradients(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
+        struct arena arena;
+        arena_init(&arena);
+        check_gradients(&arena, &programs[i]);
+        arena_release(&arena);
+    }
+}
+
+/* A program after run_decompositions() may have hidden more than it tells. */
+static void test_decomposed(void **state)
+{
+    struct arena arena;
+    struct blueprint blueprint;
+    struct error err;
+    (void)state;
+    arena_init(&arena);
+    assert_true(read_program(&arena, "decomposed.pt2", true, &blueprint, &err));
+    assert_true(blueprint.warnings_bytes > 0);
+    assert_non_null(strstr(blueprint.warnings, "run_decompositions() leaves nothing of"));
+    assert_true(read_program(&arena, "decomposed.pt2", false, &blueprint, &err));
+    assert_int_equal(blueprint.warnings_bytes, 0);
+    assert_true(read_program(&arena, "unseen.pt2", false, &blueprint, &err));
+    assert_int_equal(blueprint.warnings_bytes, 0);
     arena_release(&arena);
 }
 
@@ -187,6 +222,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_decomposed),
         cmocka_unit_test(test_params),
         cmocka_unit_test(test_refused),
     };

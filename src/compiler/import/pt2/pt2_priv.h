@@ -90,7 +90,7 @@ struct pt2 {
     struct strmap names; /* → entries */
     VEC(struct pt2_name) entries;
     VEC(struct pt2_refusal) refusals;
-    bool no_grad; /* calls are those of a block of torch.no_grad() */
+    bool no_grad, decomposed; /* in a block of torch.no_grad(); of run_decompositions() */
     VEC(const struct import_tensor *) param_data; /* in the order of the graph's params */
     VEC(bool) frozen;                             /* the same of struct param_init */
     VEC(struct pt2_storage) storages;
