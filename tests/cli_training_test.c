@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/npy.h"
 #include "base/strbuf.h"
 
@@ -238,6 +239,35 @@ static void test_compile_refuses(void **state)
     refuse(f, ERR_BLUEPRINT, "compile only.json -o a.urza --backward --json");
 }
 
+/* A program of PyTorch: what it trains, and by either name of a weight that is tied. */
+static void test_program(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const wrt[][2] = {
+        {"", "gradients by x, down.weight, scale, table.weight\n"},
+        {" --wrt up.weight,mean", "gradients by down.weight, mean\n"},
+        {" --wrt params", "gradients by down.weight, scale, table.weight\n"}};
+    char *program;
+    size_t size;
+    struct error err;
+    assert_true(file_read("tests/data/pt2/learned.pt2", (size_t)1 << 20, &program, &size, &err));
+    put(f, "learned.pt2", program, size);
+    free(program);
+    for (size_t i = 0; i < sizeof wrt / sizeof *wrt; i++) {
+        char line[160];
+        snprintf(line, sizeof line,
+                 "compile learned.pt2 -o net.urza --backward --target native -q%s", wrt[i][0]);
+        expect(f, ERR_NONE, line);
+        struct outcome shown = expect(f, ERR_NONE, "inspect net.urza");
+        if (!strstr(shown.out, wrt[i][1]))
+            TEST_FAILED("not '%s' but:\n%s", wrt[i][1], shown.out);
+        assert_non_null(strstr(shown.out, "differences not judged: the block detaches values"));
+        assert_non_null(strstr(shown.out, "and at inputs of a larger range"));
+    }
+    says(f, ERR_BLUEPRINT, "compile learned.pt2 -o net.urza --backward --wrt nothing",
+         "no input or parameter is called 'nothing'");
+}
+
 static void test_run_refuses(void **state)
 {
     struct fixture *f = *state;
@@ -319,7 +349,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CLI_TEST(test_against_torch, build),  CLI_TEST(test_json, build),
         CLI_TEST(test_names_of_files, build), CLI_TEST(test_compile_refuses, build),
-        CLI_TEST(test_run_refuses, build),    CLI_TEST(test_inspect, build),
+        CLI_TEST(test_run_refuses, build),    CLI_TEST(test_program, build),
+        CLI_TEST(test_inspect, build),
     };
     return cmocka_run_group_tests_name("cli-training", tests, NULL, NULL);
 }

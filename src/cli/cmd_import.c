@@ -61,9 +61,11 @@ static bool print_params(struct cli *cli, const struct blueprint *blueprint, con
         params[i] = (struct package_param){.dtype = (enum dtype)node->dtype,
                                            .data = blueprint->inits[i].data,
                                            .data_bytes = blueprint->inits[i].data_bytes};
-        json_array_append_new(list,
-                              json_pack("{s:s, s:{s:s, s:s}}", "id", node->attrs->name, "init",
-                                        "kind", "safetensors", "path", slash ? slash + 1 : path));
+        json_t *item = json_pack("{s:s, s:{s:s, s:s}}", "id", node->attrs->name, "init", "kind",
+                                 "safetensors", "path", slash ? slash + 1 : path);
+        if (blueprint->inits[i].frozen)
+            json_object_set_new(item, "trainable", json_false());
+        json_array_append_new(list, item);
     }
     json_object_set_new(document, "params", list);
     return params_write(graph, params, out, err);

@@ -225,29 +225,59 @@ static void begin(struct job *job, const struct compile_options *options, struct
     strbuf_init(&job->dump, arena);
 }
 
-/* The names of a list; "params": all params that are floats. No list: none. */
+struct wrt_names {
+    const char **items;
+    uint32_t count, capacity;
+};
+
+/* Adds the names of all floats of a list that have a gradient unless one asks for others. */
+static void add_floats(struct job *job, const struct graph *graph, bool params,
+                       struct wrt_names *names)
+{
+    const struct blueprint *blueprint = params ? job->blueprint : NULL;
+    uint32_t count = params ? graph->params.count : graph->inputs.count;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct node *n =
+            graph_node(graph, params ? graph->params.items[i] : graph->inputs.items[i]);
+        if (dtype_is_float((enum dtype)n->dtype) && !(blueprint && blueprint->inits[i].frozen))
+            VEC_PUSH(job->arena, names, n->attrs->name);
+    }
+}
+
+/* The name of the param that a name stands for. */
+static const char *without_alias(const struct job *job, const char *name)
+{
+    for (uint32_t i = 0; job->blueprint && i < job->blueprint->alias_count; i++)
+        if (strcmp(job->blueprint->aliases[i].name, name) == 0)
+            return job->blueprint->aliases[i].of;
+    return name;
+}
+
+/* The names of a list; without it, of all inputs and params that are trained. */
 static bool names_of(struct job *job, const struct graph *graph, const char *list,
                      struct grad_training *out, struct error *err)
 {
-    VEC(const char *) names = {0};
+    struct wrt_names names = {0};
     const char *at = list;
+    for (int params = 0; !at && params < 2; params++)
+        add_floats(job, graph, params, &names);
     while (at && *at) {
         size_t size = strcspn(at, ",");
         bool params = size == 6 && strncmp(at, "params", size) == 0;
-        for (uint32_t i = 0; params && i < graph->params.count; i++) {
-            const struct node *n = graph_node(graph, graph->params.items[i]);
-            if (dtype_is_float((enum dtype)n->dtype))
-                VEC_PUSH(job->arena, &names, n->attrs->name);
-        }
+        if (params)
+            add_floats(job, graph, true, &names);
         if (size == 0 || strcmp(at + size, ",") == 0)
             return fail(err, ERR_USAGE, "'%s' is not a list of names", list);
         if (!params)
-            VEC_PUSH(job->arena, &names, arena_strndup(job->arena, at, size));
+            VEC_PUSH(job->arena, &names, without_alias(job, arena_strndup(job->arena, at, size)));
         at += size + (at[size] == ',');
     }
-    *out = (struct grad_training){at ? names.items : NULL, names.count};
-    return !at || names.count > 0 ||
-           fail(err, ERR_USAGE, "'%s' names nothing to differentiate", list);
+    *out = (struct grad_training){names.items, names.count};
+    if (names.count > 0)
+        return true;
+    return list ? fail(err, ERR_USAGE, "'%s' names nothing to differentiate", list)
+                : fail(err, ERR_BLUEPRINT,
+                       "no input or parameter is a float, buffers and frozen parameters apart");
 }
 
 /* The training step is a package of its own inside this one: compiled, verified and run like any
@@ -334,6 +364,7 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     struct blueprint *blueprint = ARENA_NEW(arena, struct blueprint);
     struct import_options import = {.seed = options->seed,
                                     .training = options->training,
+                                    .backward = options->backward,
                                     .folder = options->folder,
                                     .fixed = options->known,
                                     .fixed_count = options->known_count};
@@ -345,8 +376,10 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     if (options->dims && !import_dims_parse(options->dims, arena, &dims, &import.dim_count, err))
         return false;
     import.dims = dims;
-    if (!blueprint_read(text, size, &import, arena, blueprint, err) ||
-        (options->step && !become_step(job, blueprint, err)))
+    if (!blueprint_read(text, size, &import, arena, blueprint, err))
+        return false;
+    job->blueprint = blueprint;
+    if (options->step && !become_step(job, blueprint, err))
         return false;
     uint32_t count = blueprint->graph.params.count;
     struct package_param *params = ARENA_ARRAY(arena, struct package_param, count + 1);

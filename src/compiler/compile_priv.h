@@ -9,6 +9,8 @@
 #include "compiler/opt/opt.h"
 #include "compiler/sched/sched.h"
 
+struct blueprint;
+
 /* A section of a dump of all levels. */
 struct dump_part {
     const char *level, *target, *label;
@@ -25,7 +27,8 @@ struct job {
     struct strbuf dump;          /* of one level; DUMP_ALL: of all levels, joined at the end … */
     VEC(struct dump_part) parts; /* … from these */
     struct package_contents contents;
-    const char *read_warnings; /* of the blueprint, as result's */
+    const struct blueprint *blueprint; /* NULL: the source is a graph */
+    const char *read_warnings;         /* of the blueprint, as result's */
     size_t read_warnings_bytes;
     struct compile_result result;
 };

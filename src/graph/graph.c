@@ -34,6 +34,14 @@ bool prim_rounds(enum prim prim)
     return prim_info(prim)->ulp > 0 || prim == PRIM_REM || prim == PRIM_IOTA;
 }
 
+bool graph_is_detached_constant(const struct graph *graph, value_id id)
+{
+    const struct node *n = graph_node(graph, id);
+    while (n->prim == PRIM_BROADCAST || n->prim == PRIM_RESHAPE)
+        n = graph_node(graph, n->operands[0]);
+    return n->prim == PRIM_DETACH && n->constant;
+}
+
 const struct prim_info *prim_info(enum prim prim)
 {
     assert(prim > PRIM_NONE && prim < PRIM_COUNT);

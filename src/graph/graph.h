@@ -157,6 +157,9 @@ double prim_ulp(enum prim prim, enum dtype dtype);
 /* Whether a float result may be rounded. The other prims return one of their operands' numbers, or
  * a whole number. */
 bool prim_rounds(enum prim prim);
+/* Whether a value is a constant behind a detach, perhaps broadcast. Of min and max it is an operand
+ * like others, which shares the gradient where both are equal; other constants leave nothing. */
+bool graph_is_detached_constant(const struct graph *graph, value_id id);
 enum prim prim_from_name(const char *name);
 
 void graph_init(struct graph *graph, struct arena *arena);

@@ -294,7 +294,8 @@ bool run_node(struct run *run, value_id id)
     for (uint32_t i = 0; i < node->operand_count; i++) {
         op.in[i] = &run->values[node->operands[i]].tensor;
         if (i < 2)
-            op.constant[i] = graph_node(run->graph, node->operands[i])->constant;
+            op.constant[i] = graph_node(run->graph, node->operands[i])->constant &&
+                             !graph_is_detached_constant(run->graph, node->operands[i]);
         value->constant &= run->values[node->operands[i]].constant;
         op.fixed &= run->values[node->operands[i]].fixed;
     }

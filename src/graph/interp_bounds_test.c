@@ -165,6 +165,7 @@ static struct approx_row {
     {PRIM_EQ, 1, 1e-9, 1, 0, INFINITY, INFINITY},
     {PRIM_NEG, 1, 0.5, NAN, 0, 0.5, 0.5},
     {PRIM_ABS, -1, 0.5, NAN, 0, 0.5, 0.5},
+    {PRIM_DETACH, -1, 0.5, NAN, 0, 0.5, 0.5},
     {PRIM_SIGN, 1, 2, NAN, 0, 2, 2},
     {PRIM_FLOOR, 1.5, 0.25, NAN, 0, 0, 0},
     {PRIM_FLOOR, 2, 0.25, NAN, 0, 1, 1},

@@ -30,6 +30,11 @@ struct function {
     double above; /* the domain is x > above */
 };
 
+static double same(double x)
+{
+    return x;
+}
+
 static double negate(double x)
 {
     return -x;
@@ -67,6 +72,7 @@ static double tangent(double x)
 static const struct function FUNCTIONS[PRIM_COUNT] = {
     [PRIM_NEG] = {negate, FUNCTION_ISOMETRY, -INFINITY},
     [PRIM_ABS] = {fabs, FUNCTION_ISOMETRY, -INFINITY},
+    [PRIM_DETACH] = {same, FUNCTION_ISOMETRY, -INFINITY},
     [PRIM_SIGN] = {sign, FUNCTION_STEP, -INFINITY},
     [PRIM_FLOOR] = {floor, FUNCTION_STEP, -INFINITY},
     [PRIM_CEIL] = {ceil, FUNCTION_STEP, -INFINITY},

@@ -128,6 +128,7 @@ static inline double value_simple(enum prim prim, double x)
     case PRIM_CEIL: return ceil(x);
     case PRIM_ROUND: return nearbyint(x);
     case PRIM_TRUNC: return trunc(x);
+    case PRIM_DETACH: return x;
     case PRIM_SQRT: return sqrt(x);
     default: return 1 / sqrt(x); /* RSQRT */
     }
@@ -137,7 +138,7 @@ static inline double value_simple(enum prim prim, double x)
 static inline struct propagated error_simple(enum prim prim, double x, double e, double r)
 {
     bool plain = (fabs(x) < INFINITY) & (fabs(r) < INFINITY) & (e < INFINITY);
-    if (prim == PRIM_NEG || prim == PRIM_ABS)
+    if (prim == PRIM_NEG || prim == PRIM_ABS || prim == PRIM_DETACH)
         return (struct propagated){e, plain};
     double reach = e + ULP * fabs(x);
     double low = value_simple(prim, x - reach), high = value_simple(prim, x + reach);
@@ -180,6 +181,7 @@ static bool lanes_simple(enum prim prim, const struct rounding *r, const struct 
     case PRIM_CEIL: loop_simple(PRIM_CEIL, r, lanes, &marked); break;
     case PRIM_ROUND: loop_simple(PRIM_ROUND, r, lanes, &marked); break;
     case PRIM_TRUNC: loop_simple(PRIM_TRUNC, r, lanes, &marked); break;
+    case PRIM_DETACH: loop_simple(PRIM_DETACH, r, lanes, &marked); break;
     case PRIM_SQRT: loop_simple(PRIM_SQRT, r, lanes, &marked); break;
     case PRIM_RSQRT: loop_simple(PRIM_RSQRT, r, lanes, &marked); break;
     }

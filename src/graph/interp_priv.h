@@ -54,7 +54,8 @@ struct op {
     uint32_t threads;      /* limit on threads; 0 or 1: only the calling thread */
     const struct interp_tensor *in[LIMIT_OPERANDS];
     uint32_t in_count;
-    bool constant[2];          /* whether the first operands depend on no input or param */
+    bool constant[2];          /* whether the first operands depend on no input or param, and on no
+                                  detach (graph_is_detached_constant) */
     struct interp_tensor *out; /* shape, cells, and bounds where errors can arise */
     struct rounding rounding;  /* when the result is a float */
     int64_t start[LIMIT_RANK], low[LIMIT_RANK]; /* evaluated attributes: start of slice, low of pad

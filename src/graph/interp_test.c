@@ -61,6 +61,7 @@ static void test_float_unary(void **state)
         {PRIM_IS_NAN, NAN, 1},
         {PRIM_IS_NAN, INFINITY, 0},
         {PRIM_COPY, 1.25, 1.25},
+        {PRIM_DETACH, -1.25, -1.25},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         assert_same(unary(*state, rows[i].prim, DTYPE_F64, rows[i].x), rows[i].expected);

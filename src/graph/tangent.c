@@ -79,6 +79,7 @@ static void (*const TANGENTS[PRIM_COUNT])(const struct tangent_op *t) = {
     [PRIM_TANH] = tangent_unary,
     [PRIM_ERF] = tangent_unary,
     [PRIM_ERFC] = tangent_unary,
+    [PRIM_DETACH] = zero,
     [PRIM_ADD] = linear,
     [PRIM_SUB] = linear,
     [PRIM_MUL] = tangent_binary,

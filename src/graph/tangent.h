@@ -7,12 +7,13 @@
  * of the mode NATIVE on the same graph with f64 in the place of every float dtype. Constants,
  * literals and arguments are numbers as they stand; a bitcast sees its operand rounded to its
  * dtype. Values of integer dtypes and bool have no tangent, and what is computed from them has
- * tangent 0, as have floor, ceil, round, trunc, sign and the results of bitcast. Where a prim has
- * no derivative, its tangent is the one that gives a cotangent by these rules, which are PyTorch's
- * where PyTorch has the operation:
+ * tangent 0, as have floor, ceil, round, trunc, sign and the results of bitcast and detach. Where a
+ * prim has no derivative, its tangent is the one that gives a cotangent by these rules, which are
+ * PyTorch's where PyTorch has the operation:
  *
  *   abs at 0                        0
- *   min, max (two operands) equal   half of each; 0 where one is a constant, as in relu
+ *   min, max (two operands) equal   half of each; 0 where one is a constant, as in relu, if it is
+ *                                   not detached
  *   reduce_max, reduce_min, ties    the mean over all elements that are equal to the result
  *   window_max, ties                the first of them in row-major order of the window
  *   cum_max, ties                   the last of them in the order in which it runs; with exclusive,

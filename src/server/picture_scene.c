@@ -56,7 +56,7 @@ static const bool moves[PRIM_COUNT] = {
     [PRIM_CONST] = true,     [PRIM_LITERAL] = true,   [PRIM_IOTA] = true,    [PRIM_SIZE] = true,
     [PRIM_RESHAPE] = true,   [PRIM_TRANSPOSE] = true, [PRIM_SLICE] = true,   [PRIM_PAD] = true,
     [PRIM_BROADCAST] = true, [PRIM_CONCAT] = true,    [PRIM_REVERSE] = true, [PRIM_COPY] = true,
-    [PRIM_CAST] = true,      [PRIM_BITCAST] = true,
+    [PRIM_CAST] = true,      [PRIM_BITCAST] = true,   [PRIM_DETACH] = true,
 };
 
 static bool is_source(const struct scene *s, value_id value)

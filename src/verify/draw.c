@@ -123,6 +123,24 @@ bool draw_interpret(const struct drawing *d, const int64_t *points, int64_t *cou
 /* Limit on elements of all values that a portion of drawn elements may depend on. */
 #define OUTPUT_ELEMENTS 1000000
 
+void draw_from_whole(const struct sample *sample, const struct interp_tensor *whole,
+                     uint32_t output_count, struct arena *arena, struct interp_tensor *out)
+{
+    for (uint32_t o = 0; o < output_count; o++) {
+        const struct tensor *t = &sample->outputs[o];
+        int64_t points[OUTPUT_DRAWN];
+        out[o] = (struct interp_tensor){.dtype = t->dtype, .rank = 1};
+        out[o].cells = ARENA_ARRAY(arena, union cell, OUTPUT_DRAWN);
+        out[o].bounds = ARENA_ARRAY(arena, double, OUTPUT_DRAWN);
+        out[o].count = draw_points(t->shape, t->rank, NULL, o + 1, OUTPUT_DRAWN, points);
+        out[o].shape[0] = out[o].count;
+        for (int64_t i = 0; i < out[o].count; i++) {
+            out[o].cells[i] = whole[o].cells[points[i]];
+            out[o].bounds[i] = whole[o].bounds ? whole[o].bounds[points[i]] : 0;
+        }
+    }
+}
+
 bool draw_outputs(const struct graph *graph, const struct interp_options *options,
                   const struct sample *sample, struct arena *arena, struct interp_tensor *out,
                   struct error *err)

@@ -10,7 +10,12 @@
  * for each input and param. Where there are more than GROUPS_MOST, some share one, and a gradient
  * that is a billionth of another may be lost beside it. Central differences of the block's results
  * along the same directions check both, as far as they can: their own error is estimated by a
- * second step. The results of the step's first part must be the block's, bit for bit. */
+ * second step. They say nothing of a block that detaches values on the way, whose gradient is not
+ * that of its results. The results of the step's first part must be the block's, bit for bit.
+ *
+ * Normal numbers meet few of the corners of a block. So one more point has inputs of a larger
+ * range, half of them multiples of 1/2, on which hardtanh and others have corners: forward mode
+ * alone judges there. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +29,9 @@
 
 #define GROUPS_MOST 12
 #define SHARE_MOST 1e-9      /* of the terms' magnitude: many roundings of float64 */
+#define WIDE_SHARE_MOST 1e-6 /* the same where inputs are large, and so are inner values */
+#define WIDE 16              /* the largest of these inputs */
+#define LARGE_COST 4e9       /* operations of a step that is judged along one direction only */
 #define STEP 0x1p-20         /* of central differences, */
 #define DIFFERENCE_MOST 1e-3 /* and how far they may be off, beside four times their own error */
 
@@ -36,7 +44,10 @@ struct gradients {
     uint32_t sources;                   /* of the block, which are the step's first inputs */
     const struct tangent_tensor *found; /* the step's results */
     uint32_t groups;
-    bool finite; /* all results of the block are, at this point */
+    bool finite;       /* all results of the block are, at this point */
+    bool detaches;     /* a value that hangs on what is differentiated is detached */
+    bool large;        /* there is one direction, without differences */
+    bool wide, widely; /* inputs are of the larger range; that was judged somewhere */
     struct error err;
 };
 
@@ -61,6 +72,25 @@ static const struct interp_tensor *cotangent_of(const struct gradients *g, uint3
                    g->block->outputs.items[output].name) == 0)
             return &g->scene.sources[i];
     return NULL;
+}
+
+/* Whether the block detaches a value that hangs on what is differentiated. */
+static bool detaches(const struct gradients *g)
+{
+    const struct graph *block = g->block;
+    bool *hangs = ARENA_ARRAY(g->arena, bool, block->nodes.count), any = false;
+    for (uint32_t s = 0; s < g->sources; s++) {
+        uint32_t inputs = block->inputs.count, output;
+        if (gradient_of(g, s, &output))
+            hangs[s < inputs ? block->inputs.items[s] : block->params.items[s - inputs]] = true;
+    }
+    for (value_id v = 1; v < block->nodes.count; v++) {
+        const struct node *n = graph_node(block, v);
+        for (uint32_t i = 0; i < n->operand_count; i++)
+            hangs[v] |= dtype_is_float((enum dtype)n->dtype) && hangs[n->operands[i]];
+        any |= hangs[v] && n->prim == PRIM_DETACH;
+    }
+    return any;
 }
 
 /* Runs a graph in unrounded float64; direction: by source, NULL for 0. */
@@ -157,32 +187,14 @@ static bool by_differences(struct gradients *g, const double *const *direction, 
     return true;
 }
 
-/* One direction: figure is how much of the allowed difference there is. */
-static bool judge_direction(struct gradients *g, uint32_t group, struct outcome *outcome)
+/* Differences of the block's results beside the derivative that forward mode gives. */
+static bool judge_differences(struct gradients *g, uint32_t group, const double *const *direction,
+                              double forward, double magnitude, struct outcome *outcome)
 {
-    const double **direction = draw_direction(g, group);
-    const struct tangent_tensor *results;
-    double magnitude = 0, near, wide;
-    if (!run(g, g->block, g->scene.sources, direction, &results) ||
-        !by_differences(g, direction, STEP, &near) ||
+    double near, wide;
+    if (!by_differences(g, direction, STEP, &near) ||
         !by_differences(g, direction, 2 * STEP, &wide))
         return false;
-    double forward = against_cotangents(g, results, &magnitude);
-    double backward = against_gradients(g, direction, &magnitude);
-    /* Where the block has no finite derivative, or results that are not finite, these numbers say
-     * nothing. A gradient that alone is not finite is wrong, unless an infinite slope met a zero.
-     */
-    bool wrong = isfinite(forward) && forward != 0 && g->finite;
-    if (!isfinite(forward) || (!isfinite(backward) && !wrong))
-        return true;
-    double ratio = fabs(forward - backward) / (SHARE_MOST * magnitude + 1e-300);
-    outcome->figure = fmax(outcome->figure, forward == backward ? 0 : ratio);
-    outcome->ran = true;
-    if (!(ratio <= 1) && forward != backward)
-        return outcome_fail(outcome,
-                            "along direction %u of %u: %.12g by forward mode, %.12g by the step's "
-                            "gradients",
-                            group, g->groups, forward, backward);
     double off = fabs(near - forward), own = 4 * fabs(near - wide);
     if (isfinite(near) && isfinite(wide) && !(off <= DIFFERENCE_MOST * magnitude + own))
         return outcome_fail(outcome,
@@ -190,6 +202,37 @@ static bool judge_direction(struct gradients *g, uint32_t group, struct outcome 
                             "forward mode",
                             group, g->groups, near, forward);
     return true;
+}
+
+/* One direction: figure is how much of the allowed difference there is. */
+static bool judge_direction(struct gradients *g, uint32_t group, struct outcome *outcome)
+{
+    const double **direction = draw_direction(g, group);
+    const struct tangent_tensor *results;
+    double magnitude = 0;
+    if (!run(g, g->block, g->scene.sources, direction, &results))
+        return false;
+    double forward = against_cotangents(g, results, &magnitude);
+    double backward = against_gradients(g, direction, &magnitude);
+    /* Where the block has no finite derivative, or results that are not finite, these numbers say
+     * nothing. A gradient that alone is not finite is wrong, unless an infinite slope met a zero:
+     * among wide inputs there are zeros.
+     */
+    bool wrong = isfinite(forward) && forward != 0 && g->finite && !g->wide;
+    if (!isfinite(forward) || (!isfinite(backward) && !wrong))
+        return true;
+    double most = g->wide ? WIDE_SHARE_MOST : SHARE_MOST;
+    double ratio = fabs(forward - backward) / (most * magnitude + 1e-300);
+    outcome->figure = fmax(outcome->figure, forward == backward ? 0 : ratio);
+    outcome->ran = true;
+    g->widely |= g->wide;
+    if (!(ratio <= 1) && forward != backward)
+        return outcome_fail(outcome,
+                            "along direction %u of %u%s: %.12g by forward mode, %.12g by the "
+                            "step's gradients",
+                            group, g->groups, g->wide ? ", at wide inputs" : "", forward, backward);
+    return g->detaches || g->large || g->wide ||
+           judge_differences(g, group, direction, forward, magnitude, outcome);
 }
 
 /* The results of forward_train are those of the block. */
@@ -225,15 +268,35 @@ static void draw_tame(struct gradients *g)
     }
 }
 
-static bool judge_at(struct gradients *g, const struct size *size, bool tame,
+/* Draws the block's inputs in a larger range; half of them are multiples of 1/2. */
+static void draw_wide(struct gradients *g)
+{
+    for (uint32_t s = 0; s < g->block->inputs.count; s++) {
+        struct interp_tensor *source = &g->scene.sources[s];
+        uint64_t key = rng_key(g->v->options->seed * 37 + s);
+        for (int64_t i = 0; dtype_is_float(source->dtype) && i < source->count; i++) {
+            double x = WIDE * (2 * rng_uniform(key, (uint64_t)i) - 1);
+            source->cells[i].f = dtype_round(source->dtype, i % 2 ? nearbyint(2 * x) / 2 : x);
+        }
+    }
+}
+
+enum range { RANGE_NORMAL, RANGE_TAME, RANGE_WIDE };
+
+static bool judge_at(struct gradients *g, const struct size *size, enum range range,
                      struct outcome *outcome)
 {
     struct whole whole = {.v = g->v, .graph = g->step, .arena = g->arena};
     if (!scene_make(&g->scene, &whole, size->dims, &(struct scene_values){"random", FILL_NORMAL, 7},
                     &g->err))
         return false;
-    if (tame)
+    if (g->scene.drawn && !scene_load(&g->scene, &g->err))
+        return false;
+    g->wide = range == RANGE_WIDE;
+    if (range == RANGE_TAME)
         draw_tame(g);
+    if (range == RANGE_WIDE)
+        draw_wide(g);
     if (!run(g, g->step, g->scene.sources, NULL, &g->found) || !judge_results(g, outcome))
         return false;
     for (uint32_t i = 0; i < g->groups; i++)
@@ -242,9 +305,9 @@ static bool judge_at(struct gradients *g, const struct size *size, bool tame,
     return true;
 }
 
-/* The sizes at which everything can be computed: the cheapest, and an odd one. */
-static uint32_t choose(const struct gradients *g, const struct sizes *sizes,
-                       const struct size *out[2])
+/* The sizes at which everything can be computed: the cheapest, and an odd one. A block of which the
+ * cheapest is large is judged along one direction. */
+static uint32_t choose(struct gradients *g, const struct sizes *sizes, const struct size *out[2])
 {
     const struct size *least = &sizes->items[0], *odd = NULL;
     for (uint32_t i = 0; i < sizes->count; i++) {
@@ -258,7 +321,28 @@ static uint32_t choose(const struct gradients *g, const struct sizes *sizes,
         out[count++] = least;
     if (odd && odd != least && !is_too_much(g->step, odd->dims))
         out[count++] = odd;
+    if (count == 0 && graph_cost_whole(g->step, least->dims) <= LARGE_COST &&
+        graph_cells(g->step, least->dims) <= CELLS_MOST) {
+        out[count++] = least;
+        g->large = true;
+        g->groups = 1;
+    }
     return count;
+}
+
+/* What was judged, and what was not. */
+static void describe(const struct gradients *g, uint32_t count, struct outcome *outcome)
+{
+    const char *why = g->large ? "the block is large" : "the block detaches values";
+    if (!outcome->ran)
+        snprintf(outcome->detail, sizeof outcome->detail, "not judged: %s",
+                 count == 0 ? "the block is too large" : "no finite derivative was met");
+    else
+        snprintf(outcome->detail, sizeof outcome->detail,
+                 "at %u sizes, along %u directions each%s%s%s", count, g->groups,
+                 g->widely ? ", and at inputs of a larger range" : "",
+                 g->large || g->detaches ? "; differences not judged: " : "",
+                 g->large || g->detaches ? why : "");
 }
 
 void judge_gradients(struct verification *v)
@@ -278,24 +362,23 @@ void judge_gradients(struct verification *v)
                                       .most_trips = LOOP_TRIED_TRIPS}};
     g.sources = g.block->inputs.count + g.block->params.count;
     g.groups = g.sources < GROUPS_MOST ? g.sources : GROUPS_MOST;
+    g.detaches = detaches(&g);
     outcome->bound = 1;
     snprintf(v->result.stage, STAGE_BYTES, "gradients");
     const struct size_wish wish = {v->contents, NULL, v->options, v->budget / 8};
     bool ok = sizes_choose(&wish, &arena, &sizes, &g.err);
     uint32_t count = ok ? choose(&g, &sizes, at) : 0;
     for (uint32_t i = 0; ok && i < count; i++)
-        ok = judge_at(&g, at[i], false, outcome);
+        ok = judge_at(&g, at[i], RANGE_NORMAL, outcome);
     for (uint32_t i = 0; ok && !outcome->ran && i < count; i++)
-        ok = judge_at(&g, at[i], true, outcome);
+        ok = judge_at(&g, at[i], RANGE_TAME, outcome);
+    for (uint32_t i = 0; ok && !g.large && i < count; i++)
+        ok = judge_at(&g, at[i], RANGE_WIDE, outcome);
     if (!ok && outcome->detail[0] == '\0')
         outcome_fail(outcome, "cannot be judged: %s", g.err.message);
-    if (ok && !outcome->ran)
-        snprintf(outcome->detail, sizeof outcome->detail, "not judged: %s",
-                 count == 0 ? "the block is too large" : "no finite derivative was met");
-    else if (ok)
-        snprintf(outcome->detail, sizeof outcome->detail, "at %u sizes, along %u directions each",
-                 count, g.groups);
-    if (ok)
+    if (ok) {
+        describe(&g, count, outcome);
         outcome->ran = outcome->pass = true;
+    }
     arena_release(&arena);
 }

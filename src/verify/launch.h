@@ -81,6 +81,10 @@ bool draw_outputs(const struct graph *graph, const struct interp_options *option
                   const struct sample *sample, struct arena *arena, struct interp_tensor *out,
                   struct error *err);
 
+/* The same elements of outputs that were computed whole. */
+void draw_from_whole(const struct sample *sample, const struct interp_tensor *whole,
+                     uint32_t output_count, struct arena *arena, struct interp_tensor *out);
+
 /* judge.c: compares the results of one launch with the interpretation of its graph on the very
  * buffers that it read. */
 struct verdict {

@@ -2,6 +2,10 @@
 
 #include <string.h>
 
+#include "base/arena.h"
+#include "base/error.h"
+#include "graph/text.h"
+#include "verify/launch.h"
 #include "verify/sample.h"
 
 /* The answer for three elements of which the middle one has these bits. */
@@ -38,8 +42,47 @@ static void only_the_sign_of_a_nan_is_free(void **state)
     expect(DTYPE_U8, 0x7f, 0xff, true);
 }
 
+/* Elements that are drawn are those that are taken of whole outputs, of more elements and of
+ * fewer than are drawn. */
+static void drawn_elements_are_those_of_the_whole(void **state)
+{
+    static const char text[] = "graph \"g\"\n%1 = input \"x\" : f32[40, 30]\n"
+                               "%2 = exp %1 : f32[40, 30]\n"
+                               "%3 = reduce_sum %2 {axes [1]} : f32[40]\n"
+                               "output \"y\" %2\noutput \"z\" %3\n";
+    const struct interp_options options = {.mode = INTERP_REFERENCE};
+    struct arena arena;
+    struct graph graph;
+    struct sample sample;
+    struct error err;
+    struct interp_tensor sources[1], whole[2], taken[2], drawn[2];
+    (void)state;
+    arena_init(&arena);
+    assert_true(graph_parse(&graph, &arena, text, strlen(text), &err));
+    const struct sample_request request = {.graph = &graph, .seed = 3, .fill = FILL_NORMAL};
+    assert_true(sample_make(&sample, &request, &arena, &err));
+    assert_true(sample_sources(&sample, NULL, sources, &arena, &err));
+    assert_true(interp_run(&graph, &options, &(struct interp_arguments){NULL, sources, 1}, &arena,
+                           whole, &err));
+    draw_from_whole(&sample, whole, 2, &arena, taken);
+    assert_true(draw_outputs(&graph, &options, &sample, &arena, drawn, &err));
+    assert_int_equal(taken[0].count, OUTPUT_DRAWN);
+    assert_int_equal(taken[1].count, 40);
+    for (int o = 0; o < 2; o++) {
+        assert_in_range(drawn[o].count, 1, taken[o].count);
+        for (int64_t i = 0; i < drawn[o].count; i++) {
+            assert_true(drawn[o].cells[i].f == taken[o].cells[i].f);
+            assert_true(taken[o].bounds[i] > 0);
+        }
+    }
+    arena_release(&arena);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(only_the_sign_of_a_nan_is_free)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(only_the_sign_of_a_nan_is_free),
+        cmocka_unit_test(drawn_elements_are_those_of_the_whole),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,7 +13,7 @@
 #define NUDGED_AT_ONCE 256
 
 /* The package's params are the same source in all scenes: memos know them again. */
-static bool load_sources(struct scene *scene, struct error *err)
+bool scene_load(struct scene *scene, struct error *err)
 {
     struct whole *whole = scene->whole;
     const struct graph *graph = scene->sample.graph;
@@ -41,35 +41,49 @@ bool scene_make(struct scene *out, struct whole *whole, const int64_t *dims,
     const struct graph *graph = whole->graph;
     out->whole = whole;
     out->what = values->what;
+    out->sources = NULL;
     const struct sample_request request = {graph,        contents->params,
                                            dims,         whole->v->options->seed + values->seed,
                                            values->fill, whole->v->block};
     if (!sample_make(&out->sample, &request, whole->arena, err))
         return false;
     out->drawn = is_too_much(graph, dims);
-    return out->drawn || load_sources(out, err);
+    return out->drawn || scene_load(out, err);
+}
+
+/* Interprets a graph everywhere. */
+static bool interpret_whole(const struct graph *graph, const struct interp_options *options,
+                            const struct scene *scene, struct arena *arena,
+                            struct interp_tensor *out, struct error *err)
+{
+    const struct interp_arguments arguments = {scene->sample.dims, scene->sources,
+                                               graph->inputs.count + graph->params.count};
+    struct interp_options with = *options;
+    with.most_trips = LOOP_TRIED_TRIPS;
+    return interp_run(graph, &with, &arguments, arena, out, err);
 }
 
 bool interpret(const struct graph *graph, const struct interp_options *options, struct scene *scene,
                struct arena *arena, struct interp_tensor **out, struct error *err)
 {
     struct error why;
-    *out = ARENA_ARRAY(arena, struct interp_tensor, graph->outputs.count + 1);
-    if (scene->drawn) {
-        if (draw_outputs(graph, options, &scene->sample, arena, *out, &why))
-            return true;
-        if (graph != scene->sample.graph) {
-            *err = why;
-            return false;
-        }
-        if (!load_sources(scene, err))
-            return false;
-    }
-    const struct interp_arguments arguments = {scene->sample.dims, scene->sources,
-                                               graph->inputs.count + graph->params.count};
-    struct interp_options with = *options;
-    with.most_trips = LOOP_TRIED_TRIPS;
-    return interp_run(graph, &with, &arguments, arena, *out, err);
+    uint32_t count = graph->outputs.count;
+    bool drawn = scene->drawn;
+    *out = ARENA_ARRAY(arena, struct interp_tensor, count + 1);
+    if (drawn && draw_outputs(graph, options, &scene->sample, arena, *out, &why))
+        return true;
+    if (drawn && !scene->sources && !scene_load(scene, err))
+        return false;
+    if (!drawn || graph == scene->sample.graph)
+        return interpret_whole(graph, options, scene, arena, *out, err);
+    /* Elements of the first graph were drawn, and those of this one depend on more others, of
+     * packed copies and views: the same are taken of all. */
+    struct interp_tensor *whole = ARENA_ARRAY(arena, struct interp_tensor, count + 1);
+    scene->drawn = true;
+    if (!interpret_whole(graph, options, scene, arena, whole, err))
+        return false;
+    draw_from_whole(&scene->sample, whole, count, arena, *out);
+    return true;
 }
 
 /* Moves a float to a neighbour: neighbouring floats have neighbouring bits, except for zeros,
@@ -137,6 +151,7 @@ bool scene_nudge(struct scene *out, const struct scene *from, uint64_t seed, str
     struct arena *arena = from->whole->arena;
     const struct interp_lazy **params = ARENA_ARRAY(arena, const struct interp_lazy *, count + 1);
     *out = *from;
+    out->sources = NULL;
     out->sample.inputs =
         arena_memdup(arena, sample->inputs, (sample->input_count + 1) * sizeof sample->inputs[0]);
     for (uint32_t i = 0; i < sample->input_count; i++) {
@@ -147,5 +162,5 @@ bool scene_nudge(struct scene *out, const struct scene *from, uint64_t seed, str
     for (uint32_t i = 0; i < count; i++)
         params[i] = nudge_param(&sample->params[i], rng_key(~(seed + i)), arena);
     out->sample.other_params = params;
-    return from->drawn || load_sources(out, err);
+    return from->drawn || scene_load(out, err);
 }

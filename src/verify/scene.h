@@ -33,6 +33,8 @@ struct scene_values {
 /* Fails as sample_make: ERR_LIMIT, ERR_INPUT. */
 bool scene_make(struct scene *out, struct whole *whole, const int64_t *dims,
                 const struct scene_values *values, struct error *err);
+/* Makes the sources of a scene of which elements are drawn, so that all can be computed. */
+bool scene_load(struct scene *scene, struct error *err);
 /* A copy of a scene in which each float of inputs and params is moved to a neighbour in its dtype,
  * or left, at random. */
 bool scene_nudge(struct scene *out, const struct scene *from, uint64_t seed, struct error *err);

@@ -4,9 +4,11 @@
 Usage: python3 tests/data/make_pt2.py [FOLDER [NAME...]]
 
 For each model, or those named, NAME.pt2, its first input NAME.in.npy and PyTorch's result
-NAME.out.npy. Where calls stand in the source is left out of the archives, which keeps them small.
+NAME.out.npy; for some also gradients, NAME.grad.npy. Where calls stand in the source is left out
+of the archives, which keeps them small.
 pickled.pt2 is conv.pt2 in the layout of older versions.
 """
+import copy
 import io
 import shutil
 import sys
@@ -254,6 +256,32 @@ class Similar(nn.Module):
             torch.linalg.vector_norm((x * 300).half(), dim=1)))
 
 
+class Decomposed(nn.Module):
+    names = ("x",)
+
+    def forward(self, x):
+        return x.detach() * x + (x * 3).detach() * x * x
+
+
+class Unseen(nn.Module):
+    """What has a gradient is written to where gradients are off."""
+
+    def forward(self, x):
+        y = x * 3
+        with torch.no_grad():
+            y.mul_(2)
+        return y * x
+
+
+class Frequent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(5, 2, scale_grad_by_freq=True)
+
+    def forward(self, x):
+        return self.table(x)
+
+
 class Mixed(nn.Module):
     def forward(self, x):
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -303,24 +331,72 @@ class Positions(nn.Module):
         return x
 
 
+class Learned(nn.Module):
+    """Where gradients stop, and corners of functions; x is [16]."""
+
+    names = ("x", "scale", "down.weight", "table.weight")
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)
+        self.up.weight = self.down.weight
+        self.scale = nn.Parameter(torch.tensor(1.5))
+        self.fixed = nn.Parameter(torch.randn(4), requires_grad=False)
+        self.table = nn.Embedding(5, 4, padding_idx=1)
+        self.register_buffer("mean", torch.randn(4))
+        with torch.no_grad():
+            self.table.weight.normal_()
+
+    def forward(self, x):
+        rows, zero = x.view(4, 4), x.new_zeros(16)
+        near = self.down(self.up(rows) * self.scale + self.fixed) - self.mean
+        with torch.no_grad():
+            steps = near.abs().amax(1, keepdim=True)
+            turned = rows.t()
+            zero[2:4].copy_(x[:2])
+            zero.mul_(3)
+        through = rows + (rows.round() - rows).detach()
+        return together((
+            near * steps, turned * rows, through * rows, x * zero, x.detach() * x,
+            (x * 2).detach_() * x, self.table(torch.tensor([1, 0, 1, 3])) * rows,
+            torch.atan2(x, x * 0), torch.atan2(x * 0, x), torch.atan2(x, x.flip(0)),
+            torch.fmod(x, 2), torch.fmod(x, -1.5), torch.remainder(x, 2), x.clamp(-1, 2),
+            x.clamp(min=0), torch.maximum(x, torch.full((16,), 0.5)), x.clamp(max=rows[0, 3]),
+            F.relu6(x), F.hardtanh(x), F.hardswish(x), F.lp_pool1d(x[None], 2, 2)))
+
+
 class Outside(nn.Module):
     def forward(self, x):
         return x[:, torch.tensor([0, -3, 2, -4])]
 
 
-def write(folder, name, model, example, shapes=None):
+def write(folder, name, model, example, shapes=None, decomposed=False):
     if sys.argv[2:] and name not in sys.argv[2:]:
         return
     program = torch.export.export(model.eval(), (example,), dynamic_shapes=shapes)
+    if decomposed:
+        program = program.run_decompositions()
     for node in program.graph.nodes:
         for key in ("stack_trace", "nn_module_stack", "torch_fn", "from_node"):
             node.meta.pop(key, None)
     torch.export.save(program, folder / f"{name}.pt2")
-    if name in ("refused", "mixed", "written", "outside"):
+    if name in ("refused", "mixed", "written", "outside", "frequent"):
         return
     with torch.no_grad():
         numpy.save(folder / f"{name}.in.npy", example.numpy())
         numpy.save(folder / f"{name}.out.npy", model(example).numpy())
+
+
+def write_gradients(folder, name, model, example, decomposed=False):
+    """NAME.grad.npy: the gradients of the sum of the results, one behind the other, in float64."""
+    if sys.argv[2:] and name not in sys.argv[2:]:
+        return
+    write(folder, name, model, example, decomposed=decomposed)
+    model, x = copy.deepcopy(model).double(), example.double().requires_grad_()
+    model(x).sum().backward()
+    of = dict(model.named_parameters(remove_duplicate=False), x=x)
+    gradients = [of[name].grad.flatten() for name in model.names]
+    numpy.save(folder / f"{name}.grad.npy", torch.cat(gradients).numpy())
 
 
 def write_pickled(folder, name, source):
@@ -364,6 +440,11 @@ def main():
           ({i: torch.export.Dim.AUTO for i in range(7)},))
     write(folder, "outside", Outside(), torch.randn(2, 3))
     write(folder, "similar", Similar(), torch.randn(2, 6))
+    write(folder, "unseen", Unseen(), torch.randn(2, 3))
+    write(folder, "frequent", Frequent(), torch.tensor([1, 1, 2]))
+    write_gradients(folder, "learned", Learned(), torch.tensor(
+        [-6.0, -3, -2, -1, -0.5, -0.0, 0.0, 0.5, 1, 2, 3, 6, 0.25, 0, 0, 21]))
+    write_gradients(folder, "decomposed", Decomposed(), torch.randn(5), True)
     if not sys.argv[2:]:
         write_pickled(folder, "pickled", "conv")
 

@@ -120,6 +120,7 @@ const char *export_unary(struct export *e, const struct node *node, const char *
     case PRIM_TANH: return NODE(e, "Tanh", x);
     case PRIM_ERF: return NODE(e, "Erf", x);
     case PRIM_ERFC: return erfc_of(e, node, x);
+    case PRIM_DETACH: return NODE(e, "Identity", x);
     case PRIM_IS_NAN: return NODE(e, "IsNaN", x);
     default: return export_refuse(e, "no translation");
     }

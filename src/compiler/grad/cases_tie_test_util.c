@@ -131,6 +131,22 @@ static const struct tie ties[] = {
        "%11 = mul %10, %1 : f64[3]\n" Y "%11\n",
      {{1.25, -2.5, 0}},
      {{6, -10, 0}}},
+    {"detached",
+     X "[3]\n%2 = detach %1 : f64[3]\n%3 = mul %2, %1 : f64[3]\n" Y "%3\n",
+     {{1, 2, -3}},
+     {{1, 2, -3}}},
+    {"max with a detached constant",
+     X "[3]\n%2 = const 1 : f64[]\n%3 = detach %2 : f64[]\n"
+       "%4 = broadcast %3 {axes []} : f64[3]\n%5 = max %1, %4 : f64[3]\n" Y "%5\n",
+     {{0, 1, 2}},
+     {{0, 0.5, 1}}},
+    {"pooled norms, some of zeros",
+     X "[4]\n%2 = mul %1, %1 : f64[4]\n%3 = const 0 : f64[]\n"
+       "%4 = pad %2, %3 {low [1], high [1]} : f64[6]\n"
+       "%5 = window_sum %4 {window [size 2 stride 2 low 0 high 0 dilation 1 base 1]} : f64[3]\n"
+       "%6 = sqrt %5 : f64[3]\n" Y "%6\n",
+     {{0, 0, 0, 2}},
+     {{0, 0, 0, 1}}},
     {"a norm of zeros",
      X "[2]\n%2 = mul %1, %1 : f64[2]\n%3 = reduce_sum %2 {axes [0]} : f64[]\n"
        "%4 = sqrt %3 : f64[]\n" Y "%4\n",

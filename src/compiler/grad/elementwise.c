@@ -48,17 +48,24 @@ bool grad_abs(struct grad_call *c)
     return give_slope(c, 0, b_mul(c->b, c->g, b_unary(c->b, PRIM_SIGN, c->x[0])));
 }
 
-/* Whether a value is a sum of squares, perhaps times a constant, as in norms and deviations. */
+static bool is_zero(const struct builder *b, value_id v)
+{
+    return b_node(b, v)->prim == PRIM_CONST && b_node(b, v)->attrs->value == 0;
+}
+
+/* Whether a value is a sum of squares, perhaps times a constant, as in norms, deviations and
+ * pooling. */
 static bool is_sum_of_squares(const struct builder *b, value_id v)
 {
     for (;;) {
         const struct node *n = b_node(b, v);
         bool scaled = n->prim == PRIM_DIV || n->prim == PRIM_MUL;
+        bool sums = n->prim == PRIM_RESHAPE || n->prim == PRIM_REDUCE_SUM ||
+                    n->prim == PRIM_WINDOW_SUM || n->prim == PRIM_CAST ||
+                    (n->prim == PRIM_PAD && is_zero(b, n->operands[1]));
         if (n->prim == PRIM_MUL && n->operands[0] == n->operands[1])
-            return true;
-        if (scaled && !b_node(b, n->operands[1])->constant)
-            return false;
-        if (!scaled && n->prim != PRIM_RESHAPE && n->prim != PRIM_REDUCE_SUM)
+            return dtype_is_float((enum dtype)n->dtype);
+        if (scaled ? !b_node(b, n->operands[1])->constant : !sums)
             return false;
         v = n->operands[0];
     }
@@ -235,6 +242,12 @@ bool grad_pow(struct grad_call *c)
            (!grad_wants(c, 1) || give_slope(c, 1, power_of_exponent(c)));
 }
 
+/* Whether an operand of min or max takes nothing and leaves nothing where both are equal. */
+static bool bounds(const struct builder *b, value_id v)
+{
+    return b_node(b, v)->constant && !graph_is_detached_constant(b->graph, v);
+}
+
 /* Each operand gets g where it is the result alone, and half where both are; but beside a constant
  * nothing there: the slope of relu is 0 at 0. There the result is compared with the constant, which
  * says the same of all numbers, NaN included: relu's result is mostly stored for what reads it, so
@@ -242,7 +255,7 @@ bool grad_pow(struct grad_call *c)
 bool grad_min_max(struct grad_call *c)
 {
     struct builder *b = c->b;
-    bool bounded = b_node(b, c->x[0])->constant || b_node(b, c->x[1])->constant;
+    bool bounded = bounds(b, c->x[0]) || bounds(b, c->x[1]);
     value_id zero = b_const_like(b, c->g, 0), shared = c->g;
     if (!bounded)
         shared = b_select(b, b_binary(b, PRIM_EQ, c->x[0], c->x[1]), b_scale(b, c->g, 0.5), c->g);

@@ -42,12 +42,20 @@ struct param_init {
     const char *path; /* INIT_FILE, INIT_SAFETENSORS */
     const void *data; /* INIT_DATA: dense row-major, 64-aligned, in the blueprint's arena */
     size_t data_bytes;
+    bool frozen; /* it has a gradient only where one asks for it by name: a buffer, or a parameter
+                    that does not require gradients */
+};
+/* Another name of a param: weights that are tied. */
+struct import_alias {
+    const char *name, *of;
 };
 
 struct blueprint {
     struct graph graph;
     struct param_init *inits; /* in the order of the graph's params */
-    const char *json;         /* the blueprint in the native dialect, canonical; in the arena */
+    const struct import_alias *aliases;
+    uint32_t alias_count;
+    const char *json; /* the blueprint in the native dialect, canonical; in the arena */
     size_t json_bytes;
     const char *warnings; /* strings, each with a zero byte at its end, about parts of the model
                              that were not read exactly as they say; in the arena */
@@ -76,6 +84,7 @@ struct import_options {
     uint64_t seed; /* for parameters that the source does not list, such as those of a BlueprintIR
                       node */
     bool training; /* dropout drops elements, batch norm uses batch statistics */
+    bool backward; /* gradients are wanted: what has others than the source says is refused */
     /* For models (onnx_read, pt2_read). */
     const char *folder;                /* folder of external data; NULL: external data is refused */
     const struct import_tensor *fixed; /* inputs with known values, which become constants */

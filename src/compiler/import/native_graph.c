@@ -4,7 +4,9 @@
  *
  *   {"format": "urza.blueprint/1",
  *    "graph": "graph \"net\"\ndim B …",
- *    "params"?: [{"id", "init"?}…]}        initial values of the graph's params, by name */
+ *    "params"?: [{"id", "init"?, "trainable"?}…]}   of the graph's params, by name: initial values,
+ *                                          and whether they have a gradient unless asked for (true)
+ */
 /* clang-format on */
 #include "compiler/import/import_priv.h"
 
@@ -14,17 +16,23 @@
 
 static bool read_init(struct blueprint *out, const json_t *item, struct error *err)
 {
-    static const char *const keys[] = {"id", "init", NULL};
+    static const char *const keys[] = {"id", "init", "trainable", NULL};
     const struct graph *graph = &out->graph;
+    const json_t *trainable = json_object_get(item, "trainable");
     const char *id = NULL;
     if (!json_only_keys(item, keys, err) || !import_id(item, "id", &id, err))
         return false;
+    if (trainable && !json_is_boolean(trainable))
+        return fail(err, ERR_JSON, "'trainable' of param '%.100s' is not true or false", id);
     for (uint32_t i = 0; i < graph->params.count; i++) {
         const struct node *node = graph_node(graph, graph->params.items[i]);
         const json_t *init = json_object_get(item, "init");
-        if (strcmp(node->attrs->name, id) == 0)
-            return !init || init_read(init, (enum dtype)node->dtype, node->rank, graph->arena,
-                                      &out->inits[i], err);
+        if (strcmp(node->attrs->name, id) != 0)
+            continue;
+        bool ok = !init || init_read(init, (enum dtype)node->dtype, node->rank, graph->arena,
+                                     &out->inits[i], err);
+        out->inits[i].frozen = json_is_false(trainable);
+        return ok;
     }
     return fail(err, ERR_BLUEPRINT, "the graph has no param '%.100s'", id);
 }
@@ -51,6 +59,23 @@ bool native_read_graph(const json_t *document, struct arena *arena, struct bluep
     return true;
 }
 
+/* The params of which there is more to say than the graph does; NULL: none. */
+static json_t *list_frozen(const struct blueprint *blueprint)
+{
+    json_t *list = NULL;
+    for (uint32_t i = 0; i < blueprint->graph.params.count; i++) {
+        if (!blueprint->inits[i].frozen)
+            continue;
+        json_t *item = import_object();
+        const struct node *node = graph_node(&blueprint->graph, blueprint->graph.params.items[i]);
+        import_set(item, "id", import_text(node->attrs->name));
+        import_set(item, "trainable", json_false());
+        list = list ? list : import_array();
+        import_append(list, item);
+    }
+    return list;
+}
+
 void import_graph_json(struct blueprint *blueprint, struct arena *arena)
 {
     struct strbuf text, canonical;
@@ -60,6 +85,9 @@ void import_graph_json(struct blueprint *blueprint, struct arena *arena)
     json_t *document = import_object();
     import_set(document, "format", import_text(NATIVE_FORMAT));
     import_set(document, "graph", import_text(text.data));
+    json_t *frozen = list_frozen(blueprint);
+    if (frozen)
+        import_set(document, "params", frozen);
     json_write_canonical(document, &canonical);
     json_decref(document);
     blueprint->json = canonical.data;

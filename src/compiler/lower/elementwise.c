@@ -146,6 +146,7 @@ static expr_id gen_unary(struct nest *n, enum prim prim, expr_id x)
     case PRIM_ROUND: return expr_unary(n, EXPR_ROUND, x);
     case PRIM_TRUNC: return expr_unary(n, EXPR_TRUNC, x);
     case PRIM_SQRT: return expr_unary(n, EXPR_SQRT, x);
+    case PRIM_DETACH: return x;
     case PRIM_IS_NAN: return is_nan(n, x);
     default: return math_unary(n, prim, x);
     }

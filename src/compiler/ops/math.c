@@ -42,6 +42,7 @@ UNARY(atan, PRIM_ATAN)
 UNARY(erf, PRIM_ERF)
 UNARY(erfc, PRIM_ERFC)
 UNARY(isnan, PRIM_IS_NAN)
+UNARY(detach, PRIM_DETACH)
 UNARY(bitwise_not, PRIM_NOT)
 BINARY(add, PRIM_ADD)
 BINARY(sub, PRIM_SUB)
@@ -73,6 +74,29 @@ bool expand_reciprocal(struct op_call *call)
 bool expand_square(struct op_call *call)
 {
     return op_return(call, b_mul(call->b, call->in[0], call->in[0]));
+}
+
+value_id op_is_negative(struct builder *b, value_id x)
+{
+    value_id zero = b_const_like(b, x, 0), inverse = b_div(b, b_const_like(b, x, 1), x);
+    return b_binary(b, PRIM_OR, b_binary(b, PRIM_LT, x, zero), b_binary(b, PRIM_LT, inverse, zero));
+}
+
+/* |x| by a select: abs has no slope at 0. */
+static value_id turned_positive(struct builder *b, value_id x, value_id negative)
+{
+    return b_select(b, negative, b_neg(b, x), x);
+}
+
+value_id op_fmod(struct builder *b, value_id x, value_id y)
+{
+    bool is_float = dtype_is_float(ops_dtype(b, x));
+    value_id down =
+        is_float ? op_is_negative(b, x) : b_binary(b, PRIM_LT, x, b_const_like(b, x, 0));
+    value_id under = b_binary(b, PRIM_LT, y, b_const_like(b, y, 0));
+    value_id size =
+        b_binary(b, PRIM_REM, turned_positive(b, x, down), turned_positive(b, y, under));
+    return b_select(b, down, b_neg(b, size), size);
 }
 
 /* floor(x/y) for floats, as NumPy and PyTorch define it: NaN for an infinite x unless y is 0. The

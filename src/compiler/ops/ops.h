@@ -122,6 +122,10 @@ bool op_ints(const struct op_call *call, const char *name, uint32_t count, int64
 const struct op_value *op_attr(const struct op_call *call, const char *name);
 bool op_return(struct op_call *call, value_id out); /* returns one result; false for VALUE_NONE */
 
+/* Whether x, a float, is less than 0 or is -0. */
+value_id op_is_negative(struct builder *b, value_id x);
+/* C's fmod: x - trunc(x/y)*y, exactly, with the sign of x; of integers 0 where y is 0. */
+value_id op_fmod(struct builder *b, value_id x, value_id y);
 /* The transposed convolution of x[N, C, …] by w[C, O/groups, window…] over n dims. low and high of
  * the windows are amounts to crop at both ends (negative high: zeros to add); base_dilation is
  * ignored. ERR_SHAPE. */

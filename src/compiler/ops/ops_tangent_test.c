@@ -64,6 +64,8 @@ static void test_ops(void **state)
     int64_t all = 0;
     (void)state;
     for (uint32_t i = 0; (row = op_at(i)) != NULL; i++) {
+        if (strcmp(row->name, "detach") == 0) /* its tangent is not that of its value */
+            continue;
         struct tangent_tally tally = {0};
         for (uint32_t index = 0; index < op_example_count(row); index++)
             for (uint64_t seed = 1; seed <= SEEDS; seed++)

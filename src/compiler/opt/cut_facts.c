@@ -8,6 +8,7 @@ bool cut_is_cheap(enum prim prim)
     case PRIM_NEG:
     case PRIM_ABS:
     case PRIM_NOT:
+    case PRIM_DETACH:
     case PRIM_ADD:
     case PRIM_SUB:
     case PRIM_MUL:

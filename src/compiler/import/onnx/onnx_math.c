@@ -55,16 +55,13 @@ bool onnx_mod(struct onnx_call *c)
         if (whole)
             return onnx_return(c, rest);
         value_id below = b_binary(b, PRIM_LT, y, b_const_like(b, y, 0));
-        rest = b_unary(b, PRIM_ABS, rest);
+        rest = b_select(b, below, b_neg(b, rest), rest);
+        rest = b_add(b, rest, b_const_like(b, rest, 0)); /* -0 becomes 0; |x| has no slope there */
         return onnx_return(c, b_select(b, below, b_neg(b, rest), rest)); /* 0 with the sign of y */
     }
     if (whole)
         return onnx_return(c, b_sub(b, x, b_mul(b, b_div(b, x, y), y)));
-    value_id rest = b_binary(b, PRIM_REM, b_unary(b, PRIM_ABS, x), b_unary(b, PRIM_ABS, y));
-    value_id negative = b_binary(b, PRIM_LT, x, b_const_like(b, x, 0));
-    value_id none = b_binary(b, PRIM_EQ, rest, b_const_like(b, x, 0));
-    rest = b_select(b, negative, b_neg(b, rest), rest);
-    return onnx_return(c, b_select(b, none, b_scale(b, x, 0), rest)); /* 0 with the sign of x */
+    return onnx_return(c, op_fmod(b, x, y));
 }
 
 /* By repeated squaring; overflow wraps, as in integer arithmetic. */

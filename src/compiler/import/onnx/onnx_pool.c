@@ -230,7 +230,9 @@ bool onnx_lp_pool(struct onnx_call *c)
     value_id power = b_const_like(b, x, p), root = b_const_like(b, x, 1 / p);
     x = p == 1 ? x : p == 2 ? b_mul(b, x, x) : b_binary(b, PRIM_POW, x, power);
     value_id sum = b_window(b, PRIM_WINDOW_SUM, x, pool.windows, pool.count);
-    return onnx_return(c, p == 1   ? sum
-                          : p == 2 ? b_unary(b, PRIM_SQRT, sum)
-                                   : b_binary(b, PRIM_POW, sum, root));
+    if (p == 1 || p == 2)
+        return onnx_return(c, p == 1 ? sum : b_unary(b, PRIM_SQRT, sum));
+    /* A root's slope is infinite at 0, where that of the norm is 0. */
+    value_id zero = b_const_like(b, sum, 0), none = b_binary(b, PRIM_EQ, sum, zero);
+    return onnx_return(c, b_select(b, none, zero, b_binary(b, PRIM_POW, sum, root)));
 }

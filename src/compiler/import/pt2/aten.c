@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compiler/import/pt2/pt2_priv.h"
+#include "compiler/import/pt2/aten_detach_priv.h"
 
 #define PREFIX "torch.ops.aten."
 #define MAX_TARGET 128
@@ -133,6 +133,7 @@ static bool name_result(void *user, uint32_t index, const char *name, struct err
         entry.why = "a result that is not computed";
     if (n->storage == ATEN_VIEW) {
         pt2_make_view(p, &entry, n->operand);
+        entry.detached = n->call->detached;
         entry.result = index;
         entry.op = n->item->in_place ? NULL : n->call->op;
         entry.inputs = n->call->inputs;
@@ -178,7 +179,8 @@ static bool write_into(struct aten_call *c, uint32_t operand)
         return aten_refuse(c, "a number that is written to");
     if (c->op->storage == ATEN_OWN) {
         c->out[0] = b_cast(c->b, c->out[0], aten_type(c, entry->value));
-        return c->out[0] != VALUE_NONE && pt2_write(c->p, operand, c->out[0], c->b->err);
+        return c->out[0] != VALUE_NONE && aten_write_unseen(c, operand) &&
+               pt2_write(c->p, operand, c->out[0], c->b->err);
     }
     if (entry->value != c->out[0]) {
         entry->storage = pt2_storage(c->p, entry);
@@ -192,30 +194,13 @@ static bool write_into(struct aten_call *c, uint32_t operand)
  * cannot affect the result. */
 static bool check_arguments(struct aten_call *c)
 {
-    static const char *const harmless[] = {"device",
-                                           "layout",
-                                           "pin_memory",
-                                           "memory_format",
-                                           "requires_grad",
-                                           "non_blocking",
-                                           "copy",
-                                           "p",
-                                           "dropout",
-                                           "train",
-                                           "momentum",
-                                           "cudnn_enable",
-                                           "sparse",
-                                           "scale_grad_by_freq",
-                                           "padding_idx",
-                                           "stable",
-                                           "N",
-                                           "C",
-                                           "cudnn_enabled",
-                                           "use_input_stats",
-                                           "HxW",
-                                           "output_size",
-                                           "implicit",
-                                           "half_to_float"};
+    static const char *const harmless[] = {
+        "device",        "layout",          "pin_memory", "memory_format",
+        "requires_grad", "non_blocking",    "copy",       "p",
+        "dropout",       "train",           "momentum",   "cudnn_enable",
+        "sparse",        "stable",          "N",          "C",
+        "cudnn_enabled", "use_input_stats", "HxW",        "output_size",
+        "implicit",      "half_to_float"};
     const json_t *input;
     size_t i;
     json_array_foreach(c->inputs, i, input)
@@ -289,6 +274,8 @@ static bool tensor_call(struct item *item, const struct aten_op *op, struct erro
         call.out_count = 0;
     struct naming naming = {
         .item = item, .call = &call, .operand = at, .storage = storage_of(&call, item, operand)};
+    if (!item->in_place)
+        aten_detach_results(&call, operand);
     return each_result(item->node, name_result, &naming, err);
 }
 
@@ -422,7 +409,11 @@ static bool wrapped_call(struct item *item, struct error *err)
             return false;
     }
     swap_scope(item->p, &other);
+    bool outside = item->p->no_grad;
+    if (strstr(item->target, "set_grad_enabled"))
+        item->p->no_grad = json_is_false(mode);
     bool ok = aten_nodes(item->p, err);
+    item->p->no_grad = outside;
     json_array_foreach(outputs, i, output)
     {
         const json_t *result = json_array_get(json_object_get(graph, "outputs"), i);

@@ -77,7 +77,9 @@ bool aten_formula(struct aten_call *c)
     return aten_return(c, b_sub(b, x, whole));
 }
 
-/* The angle of the point (x, y): atan(y/x), plus or minus π if x < 0; ±π/2 if x is 0. */
+/* The angle of the point (x, y): atan(y/x), plus or minus π if x < 0; where |x| < |y| ±π/2 -
+ * atan(x/y), whose slopes are right also at x = 0. The zeros' signs are those of IEEE 754; the
+ * slopes at the origin are 0. */
 bool aten_atan2(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -85,25 +87,28 @@ bool aten_atan2(struct aten_call *c)
     if (!aten_promote(c, "self", "other", in))
         return false;
     value_id y = aten_as_float(c, in[0]), x = aten_as_float(c, in[1]);
-    value_id zero = b_const_like(b, x, 0), ratio = b_div(b, y, x);
-    value_id angle = b_unary(b, PRIM_ATAN, ratio);
-    value_id down = b_binary(b, PRIM_LT, y, zero), left = b_binary(b, PRIM_LT, x, zero);
+    value_id zero = b_const_like(b, x, 0), one = b_const_like(b, x, 1);
+    value_id wide = b_unary(b, PRIM_ABS, x), high = b_unary(b, PRIM_ABS, y);
+    value_id steep = b_binary(b, PRIM_LT, wide, high);
+    value_id down = op_is_negative(b, y), left = op_is_negative(b, x);
+    value_id ratio = b_div(b, b_select(b, steep, b_neg(b, x), y), b_select(b, steep, y, x));
+    value_id far = b_binary(b, PRIM_AND, infinite(b, x), infinite(b, y));
+    value_id diagonal = b_select(b, b_binary(b, PRIM_XOR, down, left), b_const_like(b, x, -1), one);
+    value_id angle = b_unary(b, PRIM_ATAN, b_select(b, far, diagonal, ratio));
+    value_id half = b_select(b, down, b_const_like(b, x, -PI / 2), b_const_like(b, x, PI / 2));
     value_id turn = b_select(b, down, b_const_like(b, x, -PI), b_const_like(b, x, PI));
-    angle = b_select(b, left, b_add(b, angle, turn), angle);
-    value_id upright = b_select(b, b_binary(b, PRIM_EQ, y, zero), zero, b_scale(b, turn, 0.5));
-    return aten_return(c, b_select(b, b_binary(b, PRIM_EQ, x, zero), upright, angle));
+    value_id turned = b_add(b, angle, b_select(b, steep, half, turn));
+    angle = b_select(b, b_binary(b, PRIM_OR, steep, left), turned, angle);
+    value_id none = b_select(b, down, b_const_like(b, x, -0.0), zero);
+    value_id origin = b_binary(b, PRIM_EQ, b_binary(b, PRIM_MAX, wide, high), zero);
+    return aten_return(c, b_select(b, origin, b_select(b, left, turn, none), angle));
 }
 
 /* a - trunc(a/b)*b, exactly: the remainder of |a| by |b|, with the sign of a. */
 bool aten_fmod(struct aten_call *c)
 {
-    struct builder *b = c->b;
     value_id in[2];
-    if (!aten_promote(c, "self", "other", in))
-        return false;
-    value_id size = b_binary(b, PRIM_REM, b_unary(b, PRIM_ABS, in[0]), b_unary(b, PRIM_ABS, in[1]));
-    value_id down = b_binary(b, PRIM_LT, in[0], b_const_like(b, in[0], 0));
-    return aten_return(c, b_select(b, down, b_neg(b, size), size));
+    return aten_promote(c, "self", "other", in) && aten_return(c, op_fmod(c->b, in[0], in[1]));
 }
 
 /* self + value*a*b, or self + value*a/b. */

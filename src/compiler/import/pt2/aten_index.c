@@ -1,7 +1,7 @@
 /* Indexing by tensors: embedding, gathering and scattering along a dim, x[i, j]. */
 #include <string.h>
 
-#include "compiler/import/pt2/pt2_priv.h"
+#include "compiler/import/pt2/aten_detach_priv.h"
 
 value_id aten_wrap_index(struct aten_call *c, value_id index, dim_id size)
 {
@@ -26,9 +26,19 @@ bool aten_check_along(struct aten_call *c, value_id x, value_id index, int64_t d
 
 bool aten_embedding(struct aten_call *c)
 {
+    struct builder *b = c->b;
     value_id in[2] = {aten_in(c, "indices"), aten_in(c, "weight")};
-    return in[1] != VALUE_NONE && aten_check_along(c, in[1], in[0], 0) &&
-           aten_return(c, aten_expand(c, "embedding", in, 2, NULL));
+    int64_t padding = aten_int(c, "padding_idx", -1);
+    if (aten_bool(c, "scale_grad_by_freq", false) && c->p->options->backward)
+        return aten_refuse(c, "gradients that are scaled by frequency (scale_grad_by_freq)");
+    if (in[1] == VALUE_NONE || !aten_check_along(c, in[1], in[0], 0))
+        return false;
+    value_id y = aten_expand(c, "embedding", in, 2, NULL);
+    if (padding < 0 || y == VALUE_NONE)
+        return aten_return(c, y);
+    /* The row of the padding is a constant. */
+    value_id pads = b_binary(b, PRIM_EQ, in[0], b_const_like(b, in[0], (double)padding));
+    return aten_return(c, b_select(b, b_unsqueeze(b, pads, -1), aten_detached(b, y), y));
 }
 
 static bool along_dim(struct aten_call *c, const char *op)

@@ -5,7 +5,7 @@
  * numbers. */
 #include <string.h>
 
-#include "compiler/import/pt2/pt2_priv.h"
+#include "compiler/import/pt2/aten_detach_priv.h"
 
 #define MAX_INTEGER_POWER 8
 
@@ -198,6 +198,16 @@ bool aten_binary(struct aten_call *c)
     return promote_row(c, in) && aten_return(c, aten_expand(c, c->op->with, in, 2, NULL));
 }
 
+bool aten_larger(struct aten_call *c)
+{
+    value_id in[2];
+    if (!promote_row(c, in))
+        return false;
+    for (int i = 0; i < 2; i++)
+        in[i] = aten_detach_constant(c->b, in[i]);
+    return aten_return(c, aten_expand(c, c->op->with, in, 2, NULL));
+}
+
 bool aten_add(struct aten_call *c)
 {
     value_id in[2];
@@ -283,6 +293,14 @@ bool aten_masked_fill(struct aten_call *c)
     return aten_return(c, b_select(c->b, mask, b_cast(c->b, value, aten_type(c, x)), x));
 }
 
+/* A limit in x's dtype. A tensor, also a constant one, shares the gradient where x is equal to it;
+ * a number leaves nothing. */
+static value_id limit(struct aten_call *c, value_id x, const char *name, value_id limit)
+{
+    limit = b_cast(c->b, limit, aten_type(c, x));
+    return aten_is_tensor(c, name) ? aten_detach_constant(c->b, limit) : limit;
+}
+
 bool aten_clamp(struct aten_call *c)
 {
     struct builder *b = c->b;
@@ -292,9 +310,9 @@ bool aten_clamp(struct aten_call *c)
     if (dtype_is_float(aten_type(c, min)) || dtype_is_float(aten_type(c, max)))
         x = aten_as_float(c, x);
     if (min != VALUE_NONE)
-        x = b_binary(b, PRIM_MAX, x, b_cast(b, min, aten_type(c, x)));
+        x = b_binary(b, PRIM_MAX, x, limit(c, x, "min", min));
     if (max != VALUE_NONE)
-        x = b_binary(b, PRIM_MIN, x, b_cast(b, max, aten_type(c, x)));
+        x = b_binary(b, PRIM_MIN, x, limit(c, x, "max", max));
     return aten_return(c, x);
 }
 

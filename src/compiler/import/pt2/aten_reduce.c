@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "compiler/import/pt2/pt2_priv.h"
+#include "compiler/import/pt2/aten_detach_priv.h"
 
 #define ORDER_MAX 16 /* largest order of differences */
 
@@ -94,8 +94,11 @@ bool aten_extreme(struct aten_call *c)
         return false;
     if (aten_has(c, "other")) {
         value_id in[2];
-        return aten_promote(c, "self", "other", in) &&
-               aten_return(c, b_binary(c->b, is_max ? PRIM_MAX : PRIM_MIN, in[0], in[1]));
+        if (!aten_promote(c, "self", "other", in))
+            return false;
+        for (int i = 0; i < 2; i++)
+            in[i] = aten_detach_constant(c->b, in[i]);
+        return aten_return(c, b_binary(c->b, is_max ? PRIM_MAX : PRIM_MIN, in[0], in[1]));
     }
     if (!expand_cast(c, is_max ? "amax" : "amin", x))
         return false;

@@ -9,7 +9,7 @@
  * Some results are views or copies depending on strides (reshape, contiguous). Such a result gets a
  * storage of its own, in the same family as its operand's. After a write to one storage of a family
  * the contents of the others are not known (lost), and their names cannot be read any more. */
-#include "compiler/import/pt2/pt2_priv.h"
+#include "compiler/import/pt2/aten_detach_priv.h"
 
 #define MAX_VIEWS 64 /* depth of views of views; a deeper view counts as one that may be a copy */
 #define LOST "a view of a tensor that is written to later"
@@ -45,8 +45,10 @@ static value_id made_again(struct pt2 *p, const struct pt2_name *view, struct er
     struct aten_call call = {.p = p, .b = &b, .op = view->op, .inputs = view->inputs};
     if (!view->op)
         return p->entries.items[view->base].value;
-    return view->op->translate(&call) && view->result < call.out_count ? call.out[view->result]
-                                                                       : VALUE_NONE;
+    if (!view->op->translate(&call) || view->result >= call.out_count)
+        return VALUE_NONE;
+    value_id value = call.out[view->result];
+    return view->detached ? aten_detached(&b, value) : value;
 }
 
 bool pt2_refresh(struct pt2 *p, uint32_t at, struct error *err)
@@ -131,7 +133,8 @@ static value_id undo(struct builder *b, value_id view, value_id base, value_id v
     uint8_t axes[LIMIT_RANK];
     while (view != base && value != VALUE_NONE) {
         const struct node node = *b_node(b, view);
-        if (node.prim != PRIM_RESHAPE && node.prim != PRIM_TRANSPOSE && node.prim != PRIM_SLICE)
+        if (node.prim != PRIM_RESHAPE && node.prim != PRIM_TRANSPOSE && node.prim != PRIM_SLICE &&
+            node.prim != PRIM_DETACH)
             return b_fail(
                 b, ERR_UNSUPPORTED,
                 "written to through a view that is not a reshape, transpose or slice of it");
@@ -141,7 +144,7 @@ static value_id undo(struct builder *b, value_id view, value_id base, value_id v
             value = b_reshape(b, value, source.shape, source.rank);
         } else if (node.prim == PRIM_SLICE) {
             value = undo_slice(b, &node, from, 0, value);
-        } else {
+        } else if (node.prim == PRIM_TRANSPOSE) {
             for (uint8_t i = 0; i < node.rank; i++)
                 axes[node.attrs->axes[i]] = i;
             value = b_transpose(b, value, axes);

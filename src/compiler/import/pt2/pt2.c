@@ -69,24 +69,38 @@ static bool is_input(const struct pt2 *p, const char *name)
     return false;
 }
 
-/* Makes a param; a number or a small tensor of integers becomes a constant, because it may decide
- * shapes. */
-static value_id make_weight(struct pt2 *p, const char *name, const char *label, struct error *err)
+/* Whether the document says so of a tensor of the program, an input of it. */
+static bool requires_grad(const struct pt2 *p, const char *label)
 {
+    const json_t *module = json_object_get(p->document, "graph_module"),
+                 *values = json_object_get(json_object_get(module, "graph"), "tensor_values"),
+                 *meta = json_object_get(values, label);
+    return !json_is_false(json_object_get(meta, "requires_grad"));
+}
+
+/* Makes a param; a number that is no parameter and a small tensor of integers become constants,
+ * because they may decide shapes. */
+static value_id make_weight(struct pt2 *p, const json_t *spec, const char *label, struct error *err)
+{
+    const char *name = weight_name(spec);
+    bool parameter = json_object_get(spec, "parameter") != NULL;
     struct builder b = {.graph = p->graph, .err = err};
     struct import_tensor tensor = {.name = NULL};
     dim_id shape[LIMIT_RANK];
     if (!pt2_weight(p, name, &tensor, err))
         return VALUE_NONE;
     bool small = tensor.bytes / dtype_bytes(tensor.dtype) <= LIMIT_LITERAL_ELEMENTS;
-    if (small && (tensor.rank == 0 || !dtype_is_float(tensor.dtype)))
+    bool trained = parameter && dtype_is_float(tensor.dtype);
+    if (small && (tensor.rank == 0 || !dtype_is_float(tensor.dtype)) && !trained)
         return b_literal(&b, tensor.dtype, tensor.shape, tensor.rank, tensor.data);
     for (uint32_t i = 0; i < tensor.rank; i++)
         shape[i] = b_dim_const(&b, tensor.shape[i]);
     value_id value = graph_param(p->graph, is_input(p, name) ? label : name, tensor.dtype, shape,
                                  tensor.rank, err);
-    if (value != VALUE_NONE)
+    if (value != VALUE_NONE) {
         VEC_PUSH(p->arena, &p->param_data, arena_memdup(p->arena, &tensor, sizeof tensor));
+        VEC_PUSH(p->arena, &p->frozen, !parameter || !requires_grad(p, label));
+    }
     return value;
 }
 
@@ -99,9 +113,10 @@ struct pt2_name *pt2_find(struct pt2 *p, const char *name, struct error *err)
     struct pt2_name *entry = &p->entries.items[index];
     if (!entry->spec)
         return entry;
-    const char *weight = weight_name(entry->spec);
+    const json_t *spec = entry->spec;
+    const char *weight = weight_name(spec);
     entry->spec = NULL;
-    entry->value = make_weight(p, weight, name, &failure);
+    entry->value = make_weight(p, spec, name, &failure);
     entry->refused = entry->value == VALUE_NONE;
     if (failure.code == ERR_UNSUPPORTED) {
         pt2_refuse(p, weight, failure.message);
@@ -299,6 +314,20 @@ static json_t *read_python_json(struct pt2 *p, const struct pt2_file *file, stru
     return json_read(out.data, out.size_bytes, err);
 }
 
+/* Whether the program went through run_decompositions(): what it was verified as tells. */
+static bool is_decomposed(const json_t *document)
+{
+    const json_t *verifiers = json_object_get(document, "verifiers"), *verifier;
+    bool training = false;
+    size_t i;
+    json_array_foreach(verifiers, i, verifier)
+    {
+        const char *name = json_string_value(verifier);
+        training |= name && strcmp(name, "TRAINING") == 0;
+    }
+    return json_array_size(verifiers) > 0 && !training;
+}
+
 /* Reads the document of the only program in the archive. */
 static bool open_document(struct pt2 *p, struct error *err)
 {
@@ -318,6 +347,7 @@ static bool open_document(struct pt2 *p, struct error *err)
     p->body = json_object_get(module, "graph");
     p->signature = json_object_get(module, "signature");
     p->ranges = json_object_get(p->document, "range_constraints");
+    p->decomposed = is_decomposed(p->document);
     if (!json_is_object(p->body) || !json_is_object(p->signature) ||
         !json_is_array(json_object_get(p->body, "nodes")))
         return fail(err, ERR_PARSE, "the document holds no graph and signature");
@@ -339,23 +369,42 @@ static bool read_program(struct pt2 *p, struct blueprint *out, struct error *err
     for (uint32_t i = 0; i < count; i++)
         out->inits[i] = (struct param_init){.kind = INIT_DATA,
                                             .data = p->param_data.items[i]->data,
-                                            .data_bytes = p->param_data.items[i]->bytes};
+                                            .data_bytes = p->param_data.items[i]->bytes,
+                                            .frozen = p->frozen.items[i]};
+    pt2_aliases(p, out);
     return true;
 }
 
 static bool read_once(const void *bytes, size_t size, const struct import_options *options,
-                      struct blueprint *out, struct error *err)
+                      struct blueprint *out, bool *out_decomposed, struct error *err)
 {
     struct arena *arena = out->graph.arena;
     *out = (struct blueprint){.json = NULL};
     struct pt2 p = {.graph = &out->graph, .arena = arena, .options = options};
     graph_init(&out->graph, arena);
     bool ok = pt2_archive_open(bytes, size, arena, &p.archive, err) && read_program(&p, out, err);
+    *out_decomposed = p.decomposed;
     pt2_note_refused(&p);
     json_decref(p.document);
     json_decref(p.weights);
     json_decref(p.constants);
     return ok;
+}
+
+/* What one may not expect of a program's gradients. */
+static void warn_of_gradients(const struct blueprint *blueprint, bool decomposed,
+                              struct strbuf *out)
+{
+    if (decomposed) {
+        strbuf_puts(out, "run_decompositions() leaves nothing of torch.no_grad(): if the program "
+                         "has such blocks, gradients pass them; compile it as exported");
+        strbuf_add(out, "", 1);
+    }
+    for (uint32_t i = 0; i < blueprint->alias_count; i++) {
+        strbuf_printf(out, "'%s' is another name of '%s': they have one gradient",
+                      blueprint->aliases[i].name, blueprint->aliases[i].of);
+        strbuf_add(out, "", 1);
+    }
 }
 
 bool pt2_read(const void *bytes, size_t size, const struct import_options *options,
@@ -364,11 +413,12 @@ bool pt2_read(const void *bytes, size_t size, const struct import_options *optio
     struct blueprint *read = ARENA_NEW(arena, struct blueprint), live = {.json = NULL};
     struct derivation d;
     struct strbuf why;
+    bool decomposed;
     derive_begin(&d, options, arena);
     graph_init(&read->graph, arena);
     for (;;) {
         struct error failure = {.code = ERR_NONE};
-        if (read_once(bytes, size, &d.options, read, &failure))
+        if (read_once(bytes, size, &d.options, read, &decomposed, &failure))
             break;
         strbuf_init(&why, arena);
         strbuf_printf(&why, "%s: %s", failure.place, failure.message);
@@ -382,8 +432,12 @@ bool pt2_read(const void *bytes, size_t size, const struct import_options *optio
         !graph_copy_live(&live.graph, arena, &read->graph, err))
         return false;
     live.inits = read->inits;
+    live.aliases = read->aliases;
+    live.alias_count = read->alias_count;
     strbuf_init(&why, arena);
     derive_warn(&d, &why);
+    if (options->backward)
+        warn_of_gradients(&live, decomposed, &why);
     live.warnings = why.data;
     live.warnings_bytes = why.size_bytes;
     import_graph_json(&live, arena);

@@ -66,9 +66,9 @@ struct pt2_name {
                               call */
     const struct aten_op *op; /* of a view: the call that made it; NULL: the base itself */
     const json_t *inputs, *body;
-    bool refused;       /* depends on a call that was refused */
-    const char *why;    /* why it cannot be read; NULL: it can */
-    const json_t *spec; /* of a weight that was not used yet: its input_spec */
+    bool refused, detached; /* it depends on a refused call; a view: made without gradients */
+    const char *why;        /* why it cannot be read; NULL: it can */
+    const json_t *spec;     /* of a weight that was not used yet: its input_spec */
 };
 
 struct pt2_refusal {
@@ -90,7 +90,9 @@ struct pt2 {
     struct strmap names; /* → entries */
     VEC(struct pt2_name) entries;
     VEC(struct pt2_refusal) refusals;
+    bool no_grad, decomposed; /* in a block of torch.no_grad(); of run_decompositions() */
     VEC(const struct import_tensor *) param_data; /* in the order of the graph's params */
+    VEC(bool) frozen;                             /* the same of struct param_init */
     VEC(struct pt2_storage) storages;
     const char *call;    /* name of the call that is being translated; NULL: none */
     size_t weight_bytes; /* size of the weights copied so far */
@@ -125,6 +127,7 @@ bool pt2_weight(struct pt2 *p, const char *name, struct import_tensor *out, stru
  * more than tensors; ERR_PARSE, ERR_LIMIT. */
 bool pt2_state_dict(struct pt2 *p, const struct pt2_file *file, struct pt2_state *out,
                     struct error *err);
+void pt2_aliases(struct pt2 *p, struct blueprint *out); /* names of weights stored as a param is */
 /* Opens the documents or pickles that describe the weights. */
 bool pt2_weights_open(struct pt2 *p, struct error *err);
 
@@ -133,9 +136,7 @@ struct pt2_name *pt2_find(struct pt2 *p, const char *name, struct error *err);
 bool pt2_add(struct pt2 *p, const char *name, const struct pt2_name *entry, struct error *err);
 bool pt2_inputs(struct pt2 *p, struct error *err);
 
-/* A row of aten_ops.def. */
-struct aten_op;
-
+struct aten_op; /* a row of aten_ops.def */
 /* A new storage, in the family of relative's; relative NULL: in a family of its own. */
 uint32_t pt2_storage(struct pt2 *p, const struct pt2_name *relative);
 /* Fills *view, which is not an entry yet, as a view of entry `base`; the caller fills in the
@@ -158,10 +159,10 @@ struct aten_call {
     struct builder *b;
     const struct aten_op *op;
     const json_t *inputs;
-    bool refused;         /* an operand depends on a refused call */
-    bool copied;          /* the result is a copy, although it is the same value */
-    uint64_t used;        /* arguments that were read, one bit each */
-    struct op_value attr; /* one more attribute besides those of the row; name NULL: none */
+    bool refused;          /* an operand depends on a refused call */
+    bool copied, detached; /* the result is a copy, though the same value; it has no gradient */
+    uint64_t used;         /* arguments that were read, one bit each */
+    struct op_value attr;  /* one more attribute besides those of the row; name NULL: none */
     value_id out[OP_MAX_OUTPUTS];
     uint32_t out_count;
 };
@@ -181,10 +182,9 @@ bool aten_failed(const struct aten_call *c);
 value_id aten_refuse(struct aten_call *c, const char *fmt, ...) URZA_PRINTF(2, 3);
 bool aten_return(struct aten_call *c, value_id out); /* the first result */
 
-/* Arguments by name. If the type is wrong, the builder fails and the result is the default. */
-const json_t *aten_arg(struct aten_call *c, const char *name, const char **out_kind); /* NULL:
-                                                                                         absent, or
-                                                                                         None */
+/* Arguments by name. If the type is wrong, the builder fails and the result is the default. NULL of
+ * aten_arg: absent, or None. */
+const json_t *aten_arg(struct aten_call *c, const char *name, const char **out_kind);
 bool aten_has(struct aten_call *c, const char *name);
 bool aten_is_tensor(struct aten_call *c, const char *name);
 /* A tensor; a number becomes a 0-d constant. VALUE_NONE: absent, or after failing. */

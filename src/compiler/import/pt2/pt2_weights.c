@@ -201,3 +201,55 @@ bool pt2_weight(struct pt2 *p, const char *name, struct import_tensor *out, stru
     return pickled ? copy_tensor(p, &pickled->view, pickled->file, out, err)
                    : fail(err, ERR_PARSE, "the archive has no such weight");
 }
+
+/* The document's entry of the weight that a param is. */
+static const json_t *stored_param(const struct pt2 *p, uint32_t param)
+{
+    return json_object_get(json_object_get(p->weights, "config"), p->param_data.items[param]->name);
+}
+
+static bool is_same_pickled(const struct pt2_pickled *a, const struct pt2_pickled *b)
+{
+    bool same = a->file == b->file && a->view.dtype == b->view.dtype &&
+                a->view.rank == b->view.rank && a->view.offset == b->view.offset;
+    for (uint32_t i = 0; i < a->view.rank && same; i++)
+        same = a->view.sizes[i] == b->view.sizes[i] && a->view.strides[i] == b->view.strides[i];
+    return same;
+}
+
+/* Adds the name of a weight that is stored as a param is, if no param has that name. entry: of the
+ * document; or pickled. */
+static void add_alias(struct pt2 *p, struct import_alias *aliases, uint32_t *count,
+                      const char *name, const json_t *entry, const struct pt2_pickled *pickled)
+{
+    const char *of = NULL;
+    for (uint32_t i = 0; i < p->param_data.count; i++)
+        if (strcmp(p->param_data.items[i]->name, name) == 0)
+            return;
+    for (uint32_t i = 0; i < p->param_data.count && !of; i++) {
+        const char *param = p->param_data.items[i]->name;
+        const struct pt2_pickled *other = pickled ? find_pickled(p, param) : NULL;
+        if (!p->frozen.items[i] && (entry ? json_equal(entry, stored_param(p, i)) != 0
+                                          : other != NULL && is_same_pickled(pickled, other)))
+            of = graph_node(p->graph, p->graph->params.items[i])->attrs->name;
+    }
+    if (of)
+        aliases[(*count)++] = (struct import_alias){arena_strdup(p->arena, name), of};
+}
+
+void pt2_aliases(struct pt2 *p, struct blueprint *out)
+{
+    const json_t *config = json_object_get(p->weights, "config"), *entry;
+    const struct pt2_state *state = &p->pickled[0];
+    struct import_alias *aliases =
+        ARENA_ARRAY(p->arena, struct import_alias, json_object_size(config) + state->count + 1);
+    const char *name;
+    out->alias_count = 0;
+    json_object_foreach((json_t *)(uintptr_t)config, name, entry)
+    {
+        add_alias(p, aliases, &out->alias_count, name, entry, NULL);
+    }
+    for (uint32_t i = 0; i < state->count; i++)
+        add_alias(p, aliases, &out->alias_count, state->tensors[i].name, NULL, &state->tensors[i]);
+    out->aliases = aliases;
+}
