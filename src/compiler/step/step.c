@@ -14,6 +14,7 @@
 #define LEAST_SCALE (-16) /* of the state, so that the scale is 1 at least */
 #define NORM_EPS 1e-6     /* as torch.nn.utils.clip_grad_norm_ */
 
+#define F16_MAX 65504.0
 #define PI 3.14159265358979323846
 
 struct result {
@@ -56,6 +57,8 @@ static value_id new_input(struct stepping *s, const char *name, enum dtype dtype
 /* An output that takes an input's place, unless a gradient is not finite. */
 static bool update(struct stepping *s, value_id input, value_id value)
 {
+    if (input == VALUE_NONE)
+        return false;
     const char *name = graph_node(s->graph, input)->attrs->name;
     if (s->finite != VALUE_NONE)
         value = b_select(&s->b, s->finite, value, input);
@@ -95,43 +98,42 @@ static value_id add_target(struct stepping *s, const char *loss, value_id x)
 }
 
 /* The loss by an operation, of the output that it names, or of the only one. */
-static value_id loss_by_op(struct stepping *s, const struct step_text *text)
+static value_id loss_by_op(struct stepping *s, const char *given)
 {
-    const struct op_row *row = op_find(text->name);
+    struct step_text text;
+    if (!step_text_parse(given, "--loss", s->arena, &text, s->err))
+        return VALUE_NONE;
+    const struct op_row *row = op_find(text.name);
     const struct graph *g = s->graph;
-    value_id x = text->operand           ? find_output(g, text->operand)
+    value_id x = text.operand            ? find_output(g, text.operand)
                  : g->outputs.count == 1 ? g->outputs.items[0].value
                                          : VALUE_NONE;
     value_id out[OP_MAX_OUTPUTS];
     uint32_t count;
     if (!row || strncmp(row->operands, "x target", 8) != 0)
         return b_fail(&s->b, ERR_USAGE, "'%.64s' is no output of the block, and no loss",
-                      text->name);
+                      text.name);
+    if (x == VALUE_NONE && !text.operand)
+        return b_fail(&s->b, ERR_USAGE, "the block has %u outputs, say which: %.64s(NAME)",
+                      g->outputs.count, text.name);
     if (x == VALUE_NONE)
-        return b_fail(&s->b, ERR_USAGE, "no output is called '%.64s': %.64s(NAME)",
-                      text->operand ? text->operand : "", text->name);
-    const value_id operands[] = {x, add_target(s, text->name, x)};
-    const struct op_arguments arguments = {operands, 2, text->attrs, text->attr_count, true};
+        return b_fail(&s->b, ERR_USAGE, "no output is called '%.64s'", text.operand);
+    const value_id operands[] = {x, add_target(s, text.name, x)};
+    const struct op_arguments arguments = {operands, 2, text.attrs, text.attr_count, true};
     if (operands[1] == VALUE_NONE || !op_expand(&s->b, row, &arguments, out, &count, s->err))
         return VALUE_NONE;
     return out[0];
 }
 
-/* Adds the loss to the results. */
-static value_id find_loss(struct stepping *s, const struct step_request *request)
+/* Adds the loss to the results. An output's name may be any text. */
+static value_id find_loss(struct stepping *s, const char *given)
 {
-    struct step_text text;
-    const char *given = request->loss ? request->loss : "loss";
-    if (!step_text_parse(given, "--loss", s->arena, &text, s->err))
-        return VALUE_NONE;
-    value_id loss = find_output(s->graph, given);
-    if (loss == VALUE_NONE && !request->loss)
+    value_id loss = find_output(s->graph, given ? given : "loss");
+    if (loss == VALUE_NONE && !given)
         return b_fail(&s->b, ERR_USAGE,
                       "no output is called 'loss': say --loss NAME, or --loss OPERATION(NAME)");
-    if (loss == VALUE_NONE && (loss = loss_by_op(s, &text)) == VALUE_NONE) {
-        fail_at(s->err, "--loss");
+    if (loss == VALUE_NONE && (loss = loss_by_op(s, given)) == VALUE_NONE)
         return VALUE_NONE;
-    }
     const struct node *node = graph_node(s->graph, loss);
     if (!dtype_is_float((enum dtype)node->dtype) || node->rank > 0)
         return b_fail(&s->b, ERR_BLUEPRINT,
@@ -188,6 +190,11 @@ static bool add_gradients(struct stepping *s, value_id loss)
 {
     struct builder *b = &s->b;
     enum dtype dtype = (enum dtype)graph_node(s->graph, loss)->dtype;
+    if (dtype == DTYPE_F16 && s->options.loss_scale > F16_MAX) {
+        fail(s->err, ERR_USAGE, "'loss_scale' is %g, and the loss is f16: at most %g",
+             s->options.loss_scale, F16_MAX);
+        return fail_at(s->err, "--step");
+    }
     value_id one = s->scale == VALUE_NONE ? b_const(b, dtype, 1) : b_cast(b, s->scale, dtype);
     const struct grad_request request = {&loss, &one, 1, s->params, s->count};
     if (one == VALUE_NONE || !grad_add(b, &request, s->arena, s->grads))
@@ -405,9 +412,9 @@ bool step_graph(struct graph *to, struct arena *arena, const struct graph *from,
     value_id scale_state, loss;
     *err = (struct error){0};
     if (!find_optimizer(&s, request->optimizer) || !grad_block_graph(joint, arena, from, err) ||
-        (loss = find_loss(&s, request)) == VALUE_NONE || !find_params(&s, request) ||
-        !add_scale(&s, &scale_state) || !add_gradients(&s, loss) || !clip(&s, scale_state) ||
-        !add_optimizer(&s, scale_state) || !give_results(&s))
+        ((loss = find_loss(&s, request->loss)) == VALUE_NONE && !fail_at(err, "--loss")) ||
+        !find_params(&s, request) || !add_scale(&s, &scale_state) || !add_gradients(&s, loss) ||
+        !clip(&s, scale_state) || !add_optimizer(&s, scale_state) || !give_results(&s))
         return false;
     return graph_copy_live(to, arena, joint, err);
 }
