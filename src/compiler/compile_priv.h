@@ -38,6 +38,7 @@ struct kernel {
     dim_id asked, done;       /* see struct lowered_group */
     uint8_t digest[32];       /* of the scheduled nest */
     uint32_t code;            /* index among the unit's distinct nests */
+    bool in_place;            /* its result may be written over the input that it updates */
 };
 
 /* The compilation for one target. */
@@ -91,6 +92,8 @@ struct compile_view unit_view(struct job *job, struct unit *unit, enum stage sta
 bool unit_lower(struct job *job, struct unit *unit, struct error *err);
 bool unit_schedule(struct job *job, struct unit *unit, struct error *err);
 void unit_share(struct job *job, struct unit *unit); /* finds kernels with equal code */
+/* Finds kernels that may write in place; before code generation, which changes nests. */
+void unit_find_in_place(struct unit *unit);
 /* planner.c: adds the target to job->contents. */
 bool unit_plan(struct job *job, struct unit *unit, struct error *err);
 
