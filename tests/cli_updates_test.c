@@ -85,6 +85,8 @@ static void whole_steps(void **state)
         f, "inspect net.urza",
         "output    loss  f32[]\noutput    new.w  f32[5, 6]  updates w\n"
         "output    new.m.w  f32[5, 6]  updates m.w\noutput    new.step  i64[]  updates step\n");
+    must_show(f, "inspect net.urza --dump plan", "out output 1 f32[30] in place");
+    must_show(f, "inspect net.urza --dump plan", "out output 2 f32[30] in place");
     json_t *object = answer(f, "bench net.urza --seconds 0.05 --json");
     json_decref(object);
     refuse(f, ERR_USAGE, "compile net.json --step adagrad --json");

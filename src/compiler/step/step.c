@@ -101,7 +101,7 @@ static value_id add_target(struct stepping *s, const char *loss, value_id x)
 static value_id loss_by_op(struct stepping *s, const char *given)
 {
     struct step_text text;
-    if (!step_text_parse(given, "--loss", s->arena, &text, s->err))
+    if (!step_text_parse(given, s->arena, &text, s->err))
         return VALUE_NONE;
     const struct op_row *row = op_find(text.name);
     const struct graph *g = s->graph;
@@ -358,6 +358,20 @@ static bool step_scale(struct stepping *s, value_id state)
            update(s, good, b_select(b, finite, b_select(b, full, zero, next), zero));
 }
 
+/* The block's own updates, as running means, go on in a step. */
+static bool keep_updates(struct stepping *s, const struct graph *from)
+{
+    for (uint32_t i = 0; i < from->updates.count; i++) {
+        const struct graph_update *u = &from->updates.items[i];
+        const char *input = graph_node(from, from->inputs.items[u->input])->attrs->name;
+        const char *output = from->outputs.items[u->output].name;
+        if (!update(s, find_input(s->graph, input), find_output(s->graph, output)))
+            return false;
+        s->results.items[s->results.count - 1].output = output;
+    }
+    return true;
+}
+
 static bool add_optimizer(struct stepping *s, value_id scale_state)
 {
     struct builder *b = &s->b;
@@ -391,17 +405,38 @@ static bool give_results(struct stepping *s)
     return true;
 }
 
+static bool has_attr(const struct op_row *row, const char *name)
+{
+    size_t size = strlen(name);
+    for (const char *at = row->attrs; *at; at += strspn(at, " ")) {
+        if (strncmp(at, name, size) == 0 && at[size] == ':')
+            return true;
+        at += strcspn(at, " ");
+    }
+    return false;
+}
+
+/* What is left of the text once the step's options were taken belongs to the operation. */
+static bool check_attrs(const struct stepping *s)
+{
+    for (uint32_t i = 0; i < s->optimizer.attr_count; i++)
+        if (!has_attr(s->row, s->optimizer.attrs[i].name))
+            return fail(
+                s->err, ERR_USAGE,
+                "'%.64s' is no attribute of '%s' (%s), and no option of a step (" STEP_OPTIONS ")",
+                s->optimizer.attrs[i].name, s->row->name, s->row->attrs);
+    return true;
+}
+
 static bool find_optimizer(struct stepping *s, const char *text)
 {
-    if (!step_text_parse(text, "--step", s->arena, &s->optimizer, s->err))
+    if (!step_text_parse(text, s->arena, &s->optimizer, s->err))
         return false;
     s->row = op_find(s->optimizer.name);
-    if (!s->row || strncmp(s->row->operands, "w g lr", 6) != 0 || s->optimizer.operand) {
-        fail(s->err, ERR_USAGE, "'%.64s' is no optimizer: sgd, adam, adamw, lion, rmsprop",
-             s->optimizer.operand ? s->optimizer.operand : s->optimizer.name);
-        return fail_at(s->err, "--step");
-    }
-    return step_options_take(&s->optimizer, &s->options, s->err) || fail_at(s->err, "--step");
+    if (!s->row || strncmp(s->row->operands, "w g lr", 6) != 0 || s->optimizer.operand)
+        return fail(s->err, ERR_USAGE, "'%.64s' is no optimizer: sgd, adam, adamw, lion, rmsprop",
+                    s->optimizer.operand ? s->optimizer.operand : s->optimizer.name);
+    return step_options_take(&s->optimizer, &s->options, s->err) && check_attrs(s);
 }
 
 bool step_graph(struct graph *to, struct arena *arena, const struct graph *from,
@@ -411,10 +446,12 @@ bool step_graph(struct graph *to, struct arena *arena, const struct graph *from,
     struct stepping s = {.graph = joint, .arena = arena, .b = {joint, err}, .err = err};
     value_id scale_state, loss;
     *err = (struct error){0};
-    if (!find_optimizer(&s, request->optimizer) || !grad_block_graph(joint, arena, from, err) ||
+    if ((!find_optimizer(&s, request->optimizer) && !fail_at(err, "--step")) ||
+        !grad_block_graph(joint, arena, from, err) ||
         ((loss = find_loss(&s, request->loss)) == VALUE_NONE && !fail_at(err, "--loss")) ||
         !find_params(&s, request) || !add_scale(&s, &scale_state) || !add_gradients(&s, loss) ||
-        !clip(&s, scale_state) || !add_optimizer(&s, scale_state) || !give_results(&s))
+        !clip(&s, scale_state) || !keep_updates(&s, from) || !add_optimizer(&s, scale_state) ||
+        !give_results(&s))
         return false;
     return graph_copy_live(to, arena, joint, err);
 }

@@ -7,9 +7,9 @@
  *   "lr", f32: the learning rate, which a schedule multiplies;
  *   the optimizer's states: "m.W" for state m of param W, "low.W" of a param in f16 or bf16;
  *   "scale" (f32) and "good" (i64), with a dynamic loss scale.
- * Its outputs are the loss, "grad_norm" where gradients are clipped, and "new.NAME" for each
- * trained param and each state, which update the inputs of these names (graph_update). All states
- * begin as zeros.
+ * Its outputs are the loss, "grad_norm" where gradients are clipped, those of the block that update
+ * inputs, under their names, and "new.NAME" for each trained param and each state, which update the
+ * inputs of these names (graph_update). All states begin as zeros.
  *
  * The params' master copies in f32 are the sum of a param in f16 or bf16 and "low.W", which is
  * exact: what rounding took away. So no weight is kept twice.

@@ -453,6 +453,60 @@ static void only_what_is_asked_for_is_trained(void **state)
     stepped_release(&s);
 }
 
+/* A running mean of the block goes on in its step; a bad step leaves it. */
+static void updates_of_the_block_stay(void **state)
+{
+    (void)state;
+    static const char block[] =
+        "graph \"g\"\n%1 = input \"x\" : f64[2]\n%2 = input \"mean\" : f64[2]\n"
+        "%3 = param \"w\" : f64[2]\n%4 = sub %1, %2 : f64[2]\n%5 = mul %4, %3 : f64[2]\n"
+        "%6 = reduce_sum %5 {axes [0]} : f64[]\n%7 = const 0.5 : f64[]\n"
+        "%8 = broadcast %7 {axes []} : f64[2]\n%9 = mul %4, %8 : f64[2]\n"
+        "%10 = add %2, %9 : f64[2]\noutput \"mean2\" %10\noutput \"loss\" %6\n"
+        "update \"mean\" by \"mean2\"\n";
+    static const char *const texts[] = {"sgd", "sgd(loss_scale=dynamic)"};
+    for (int i = 0; i < 2; i++) {
+        struct stepped s;
+        struct error err = {0};
+        stepped_begin(&s, block, texts[i], NULL, NULL);
+        stepped_set(&s, "x", (double[]){4, 8});
+        stepped_set(&s, "mean", (double[]){2, 4});
+        stepped_set(&s, "w", (double[]){1, 1});
+        stepped_set(&s, "lr", &(double){0.5});
+        stepped_advance(&s);
+        assert_true(stepped_get(&s, "mean", 0) == 3 && stepped_get(&s, "mean", 1) == 6);
+        assert_true(stepped_output(&s, "mean2") == 3);
+        assert_true(stepped_get(&s, "w", 0) == 0 && stepped_get(&s, "w", 1) == -1);
+        stepped_set(&s, "x", (double[]){4, (double)INFINITY});
+        stepped_advance(&s);
+        assert_true(i == 0 ? isinf(stepped_get(&s, "mean", 1)) : stepped_get(&s, "mean", 1) == 6);
+        stepped_release(&s);
+        /* both would write it */
+        assert_false(stepped_try(&s, block, texts[i], NULL, "mean", &err));
+        assert_int_equal(err.code, ERR_BLUEPRINT);
+        assert_non_null(strstr(err.message, "mean"));
+        stepped_release(&s);
+    }
+}
+
+/* What the loss does not hang on has a gradient of zeros. */
+static void params_that_the_loss_does_not_need(void **state)
+{
+    (void)state;
+    struct stepped s;
+    stepped_begin(&s,
+                  "graph \"g\"\n%1 = param \"w\" : f64[]\n%2 = param \"v\" : f64[]\n"
+                  "output \"loss\" %1\noutput \"y\" %2\n",
+                  "sgd(weight_decay=0.5)", NULL, NULL);
+    stepped_set(&s, "w", &(double){1});
+    stepped_set(&s, "v", &(double){2});
+    stepped_set(&s, "lr", &(double){0.5});
+    stepped_advance(&s);
+    assert_true(stepped_get(&s, "w", 0) == 1 - 0.5 * (1 + 0.5));
+    assert_true(stepped_get(&s, "v", 0) == 2 - 0.5 * (0.5 * 2));
+    stepped_release(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -463,6 +517,8 @@ int main(void)
         cmocka_unit_test(scales_keep_small_gradients),
         cmocka_unit_test(narrow_params_have_a_master_in_f32),
         cmocka_unit_test(only_what_is_asked_for_is_trained),
+        cmocka_unit_test(updates_of_the_block_stay),
+        cmocka_unit_test(params_that_the_loss_does_not_need),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,7 +76,7 @@ static bool parse_item(const char **at, struct arena *arena, struct step_text *o
     return true;
 }
 
-static bool parse(const char *at, struct arena *arena, struct step_text *out, struct error *err)
+bool step_text_parse(const char *at, struct arena *arena, struct step_text *out, struct error *err)
 {
     *out = (struct step_text){.name = word(&at, arena)};
     if (!out->name)
@@ -95,12 +95,6 @@ static bool parse(const char *at, struct arena *arena, struct step_text *out, st
     if (begun && *at == ')')
         at = skip(at + 1);
     return *at == '\0' || fail(err, ERR_USAGE, "expected '(' or the end at '%.20s'", at);
-}
-
-bool step_text_parse(const char *text, const char *what, struct arena *arena, struct step_text *out,
-                     struct error *err)
-{
-    return parse(text, arena, out, err) || fail_at(err, "%s", what);
 }
 
 const struct op_value *step_text_take(struct step_text *text, const char *name)
