@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 #undef fail /* ours is a function */
@@ -401,6 +402,68 @@ static void behind_a_fork(void **state)
     urza_unload(module);
 }
 
+/* A loop that does not end by itself. */
+#define ENDLESS                                                                                 \
+    "graph \"endless\"\n%1 = input \"x\" : f32[]\n%2 = input \"go\" : bool[]\n"                 \
+    "%3 = state %1 {loop 1, index 0} : f32[]\n%4 = state %2 {loop 1, index 1} : bool[]\n"       \
+    "%5 = const 1 : f32[]\n%6 = add %3, %5 : f32[]\n%7 = copy %6 : f32[]\n"                     \
+    "%8 = copy %4 : bool[]\n"                                                                   \
+    "%9 = loop %3, %4, %7, %8 {loop 1, index 0, states 2, dim [2147483647], while 1} : f32[]\n" \
+    "output \"x2\" %9\nupdate \"x\" by \"x2\"\n"
+
+struct stuck {
+    struct updated u;
+    urza_module *module;
+    float x;
+    uint8_t go;
+    int code;
+    atomic_bool ended;
+};
+
+static void *step_endlessly(void *argument)
+{
+    struct stuck *stuck = argument;
+    urza_error err;
+    DLTensor in[2] = {updated_input(&stuck->u, stuck->module, 0, &stuck->x),
+                      updated_input(&stuck->u, stuck->module, 1, &stuck->go)};
+    stuck->code = urza_step(stuck->module, in, 2, NULL, 0, &err);
+    atomic_store(&stuck->ended, true);
+    return NULL;
+}
+
+static void steps_can_be_interrupted(void **state)
+{
+    (void)state;
+    static const char *const targets[] = {NULL, "interpreter"};
+    static struct stuck stuck;
+    updated_compile(&stuck.u, ENDLESS, NULL);
+    updated_size(&stuck.u, 1, 1);
+    for (int t = 0; t < 2; t++) {
+        const struct timespec while_it_runs = {.tv_nsec = 20000000};
+        pthread_t thread;
+        stuck.module = updated_load(&stuck.u, &(urza_load_options){.target = targets[t]});
+        stuck.x = 1;
+        stuck.go = 1;
+        atomic_store(&stuck.ended, false);
+        assert_int_equal(pthread_create(&thread, NULL, step_endlessly, &stuck), 0);
+        nanosleep(&while_it_runs, NULL);
+        assert_false(atomic_load(&stuck.ended));
+        while (!atomic_load(&stuck.ended)) { /* the first may come before the step begins */
+            urza_interrupt(stuck.module);
+            nanosleep(&while_it_runs, NULL);
+        }
+        pthread_join(thread, NULL);
+        assert_int_equal(stuck.code, ERR_CANCELLED);
+        assert_true(stuck.x == 1); /* the loop's result would be copied behind it */
+        stuck.go = 0;
+        step_endlessly(&stuck);
+        assert_int_equal(stuck.code, 0);
+        assert_true(stuck.x == 1);
+        urza_unload(stuck.module);
+    }
+    updated_release(&stuck.u);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -408,6 +471,7 @@ int main(void)
         cmocka_unit_test(what_is_not_refused),          cmocka_unit_test(a_package_without_updates),
         cmocka_unit_test(later_steps_allocate_nothing), cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(several_threads_step_at_once), cmocka_unit_test(behind_a_fork),
+        cmocka_unit_test(steps_can_be_interrupted),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
