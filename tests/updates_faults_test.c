@@ -28,10 +28,11 @@ static const struct {
     {"gathered",
      DIM "%1 = input \"w\" : f32[N]\n%2 = input \"at\" : i64[N]\n"
          "%3 = take %1, %2 {axis 0} : f32[N]\noutput \"w2\" %3\nupdate \"w\" by \"w2\"\n"},
+    /* towards the end; the other way is right while chunks run in their order */
     {"a cache that moves on",
      DIM "%1 = input \"w\" : f32[N, 3]\n%2 = input \"x\" : f32[1, 3]\n"
-         "%3 = slice %1 {start [1, 0], step [1, 1]} : f32[N - 1, 3]\n"
-         "%4 = concat %3, %2 {axis 0} : f32[N, 3]\noutput \"w2\" %4\nupdate \"w\" by \"w2\"\n"},
+         "%3 = slice %1 {start [0, 0], step [1, 1]} : f32[N - 1, 3]\n"
+         "%4 = concat %2, %3 {axis 0} : f32[N, 3]\noutput \"w2\" %4\nupdate \"w\" by \"w2\"\n"},
     {"product of itself",
      DIM "%1 = input \"w\" : f32[N, N]\n%2 = contract %1, %1 {batch 0, contract 1} : f32[N, N]\n"
          "output \"w2\" %2\nupdate \"w\" by \"w2\"\n"},

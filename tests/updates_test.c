@@ -125,13 +125,13 @@ static const struct update_case CASES[] = {
          "%3 = slice %1 {start [1, 0], step [1, 1]} : f32[N - 1, 3]\n"
          "%4 = concat %3, %2 {axis 0} : f32[N, 3]\noutput \"w2\" %4\nupdate \"w\" by \"w2\"\n"},
     {"a cache with a row set",
-     MAY_BE_STAGED,
+     IN_PLACE,
      {1, 2, 9, 515},
      DIM "%1 = input \"w\" : f32[N]\n%2 = input \"at\" : i64[3]\n%3 = input \"x\" : f32[3]\n"
          "%4 = scatter %1, %2, %3 {axis 0, mode set} : f32[N]\noutput \"w2\" %4\n"
          "update \"w\" by \"w2\"\n"},
     {"a cache with rows added",
-     MAY_BE_STAGED,
+     IN_PLACE,
      {1, 2, 9, 515},
      DIM "%1 = input \"w\" : f32[N]\n%2 = input \"at\" : i64[7]\n%3 = input \"x\" : f32[7]\n"
          "%4 = scatter %1, %2, %3 {axis 0, mode add} : f32[N]\noutput \"w2\" %4\n"

@@ -78,6 +78,12 @@ static void elements_that_are_stored_next(void **state)
         "      y[j] = x[j] + 1f\n",
         /* the first one reads, the second one does not */
         "  for i in S*4\n    y[i] = x[i] + 1f\n  y[2] = 0f\n",
+        /* elements that something else tells, behind the others: set, and added to */
+        "  for i in S*4\n    y[i] = x[i]\n  for j in 3 reduce\n    y[t[j]] = z[j] if t[j] < S\n",
+        "  for i in S*4\n    y[i] = x[i]\n  for j in 3 reduce\n"
+        "    y[t[j]] = y[t[j] if t[j] < S] + z[j] if t[j] < S\n",
+        "  parallel i in S\n    for j in 4\n      y[i*4 + j] = x[i*4 + j]\n    for k in 2 reduce\n"
+        "      y[i*4 + t[k]] = z[k]\n",
         /* scratch of something else */
         "  for i in S\n    for j in 4\n      s[j] = z[j]\n    for k in 4\n"
         "      y[i*4 + k] = x[i*4 + k]*s[k]\n",
@@ -148,6 +154,12 @@ static void elements_that_are_stored_again(void **state)
         "  for i in S*4\n    y[i] = x[i] + 1f\n    y[i] = x[i] + 2f\n",
         "  for i in S*4\n    y[i] = 1f\n    y[i] = x[i] + 2f\n",
         "  if 8 < S\n    y[0] = 0f\n  else\n    y[1] = 0f\n  for i in S*4\n    y[i] = x[i] + 2f\n",
+        /* stores that do not keep to their iteration */
+        "  for i in S*4\n    y[i] = x[i] + 1f\n    y[2] = 0f\n",
+        "  parallel i in S\n    for j in 4\n      y[i*4 + j] = x[i*4 + j]\n    for k in 2 reduce\n"
+        "      y[t[k]] = z[k]\n",
+        /* a load of the result before there is one */
+        "  for i in S*4\n    local a = y[i]\n    y[i] = z[i] + a\n",
         "  if 8 < S\n    y[0] = 0f\n  for i in S*4\n    y[i] = x[i] + 2f\n",
         "  vector(4) i in S*4\n    jam k in 3\n      y[i] = x[i] + 1f\n",
     };
