@@ -466,6 +466,36 @@ static void little_stack_is_enough(void **state)
     }
 }
 
+/* The values that a program begins to train with. */
+static void params_have_data(void **state)
+{
+    (void)state;
+    static const char *const targets[] = {NULL, "interpreter"};
+    struct trained *t = &shared;
+    for (size_t i = 0; i < 2; i++) {
+        urza_module *module = trained_load(t, &(urza_load_options){.target = targets[i]});
+        urza_error err;
+        for (uint32_t k = 0; k < t->param_count; k++) {
+            const void *data = urza_param_data(module, k);
+            assert_non_null(data);
+            assert_memory_equal(data, t->contents.params[k].data, t->contents.params[k].data_bytes);
+        }
+        assert_null(urza_param_data(module, t->param_count));
+        assert_null(urza_param_data(module, UINT32_MAX));
+        float other[30];
+        for (int k = 0; k < 30; k++)
+            other[k] = (float)k;
+        DLTensor w = t->params[W];
+        w.data = other;
+        must(urza_param_set(module, "w", &w, &err), &err);
+        must(urza_prepare(module, &err), &err);
+        assert_memory_equal(urza_param_data(module, W), other, sizeof other);
+        assert_memory_equal(urza_param_data(module, V), t->contents.params[V].data,
+                            t->contents.params[V].data_bytes);
+        urza_unload(module);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -477,6 +507,7 @@ int main(void)
         cmocka_unit_test(counts_both_parts),
         cmocka_unit_test(traces_both_parts),
         cmocka_unit_test(loops_can_be_interrupted),
+        cmocka_unit_test(params_have_data),
         cmocka_unit_test(little_stack_is_enough),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

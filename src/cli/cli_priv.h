@@ -166,6 +166,8 @@ struct source_request {
 /* Reads a source in a child and prints what it is made of, whether it can be compiled or not.
  * Errors are those of a file that cannot be read at all. */
 bool source_show(struct cli *cli, const struct source_request *request, struct error *err);
+/* The name of the input that an output updates; NULL: none. */
+const char *source_updated(const struct graph *graph, uint32_t output);
 
 /* Packages. */
 

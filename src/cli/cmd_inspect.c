@@ -112,9 +112,14 @@ static json_t *describe_sources(struct cli *cli, const struct graph *graph, cons
 static json_t *describe_outputs(struct cli *cli, const struct graph *graph)
 {
     json_t *list = json_array();
-    for (uint32_t i = 0; i < graph->outputs.count; i++)
-        json_array_append_new(list, describe_tensor(cli, graph, graph->outputs.items[i].name,
-                                                    graph->outputs.items[i].value));
+    for (uint32_t i = 0; i < graph->outputs.count; i++) {
+        const struct graph_output *output = &graph->outputs.items[i];
+        json_t *object = describe_tensor(cli, graph, output->name, output->value);
+        const char *updated = source_updated(graph, i);
+        if (updated)
+            json_object_set_new(object, "updates", report_text(updated));
+        json_array_append_new(list, object);
+    }
     return list;
 }
 
@@ -159,8 +164,9 @@ static bool describe(struct cli *cli, const struct view *view, json_t **out, str
     return true;
 }
 
+/* updates: the name of an input; NULL: none. */
 static void print_tensor(struct cli *cli, const struct graph *graph, const char *role,
-                         const char *name, value_id value)
+                         const char *name, value_id value, const char *updates)
 {
     const struct node *node = graph_node(graph, value);
     struct strbuf shape;
@@ -169,8 +175,11 @@ static void print_tensor(struct cli *cli, const struct graph *graph, const char 
         strbuf_puts(&shape, axis > 0 ? ", " : "");
         dim_print_shown(&graph->dims, node->shape[axis], &shape);
     }
-    report_lines(stdout, "%-9s %s  %s[%s]\n", role, report_word(cli, name), dtype_name(node->dtype),
+    report_lines(stdout, "%-9s %s  %s[%s]", role, report_word(cli, name), dtype_name(node->dtype),
                  shape.data);
+    if (updates)
+        report_lines(stdout, "  updates %s", report_word(cli, updates));
+    report_lines(stdout, "\n");
 }
 
 /* The elements of inputs that say what a named dim is. */
@@ -210,13 +219,13 @@ static void print(struct cli *cli, const struct view *view)
     }
     for (uint32_t i = 0; i < graph->inputs.count; i++)
         print_tensor(cli, graph, "input", graph_node(graph, graph->inputs.items[i])->attrs->name,
-                     graph->inputs.items[i]);
+                     graph->inputs.items[i], NULL);
     for (uint32_t i = 0; i < graph->outputs.count; i++)
         print_tensor(cli, graph, "output", graph->outputs.items[i].name,
-                     graph->outputs.items[i].value);
+                     graph->outputs.items[i].value, source_updated(graph, i));
     for (uint32_t i = 0; i < graph->params.count; i++)
         print_tensor(cli, graph, "param", graph_node(graph, graph->params.items[i])->attrs->name,
-                     graph->params.items[i]);
+                     graph->params.items[i], NULL);
     for (uint32_t i = 0; i < contents->target_count; i++) {
         const struct package_target *target = &contents->targets[i];
         report_lines(stdout, "%-9s %s  %u kernels, %zu bytes of code%s\n", "target", target->name,

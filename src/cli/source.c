@@ -19,6 +19,12 @@ static void set(json_t *object, const char *key, const char *text)
     json_object_set_new(object, key, text ? report_text(text) : json_null());
 }
 
+const char *source_updated(const struct graph *graph, uint32_t output)
+{
+    uint32_t input = graph_updates_input(graph, output);
+    return input == UPDATE_NONE ? NULL : graph_node(graph, graph->inputs.items[input])->attrs->name;
+}
+
 static json_t *tensor(struct cli *cli, const struct graph *graph, const char *name, value_id value)
 {
     const struct node *node = graph_node(graph, value);
@@ -129,9 +135,13 @@ static void describe_graph(struct cli *cli, const struct import_notes *notes, bo
         json_array_append_new(inputs, tensor(cli, graph,
                                              graph_node(graph, graph->inputs.items[i])->attrs->name,
                                              graph->inputs.items[i]));
-    for (uint32_t i = 0; complete && i < graph->outputs.count; i++)
-        json_array_append_new(outputs, tensor(cli, graph, graph->outputs.items[i].name,
-                                              graph->outputs.items[i].value));
+    for (uint32_t i = 0; complete && i < graph->outputs.count; i++) {
+        const struct graph_output *output = &graph->outputs.items[i];
+        json_t *shown = tensor(cli, graph, output->name, output->value);
+        if (source_updated(graph, i))
+            set(shown, "updates", source_updated(graph, i));
+        json_array_append_new(outputs, shown);
+    }
     for (uint32_t i = 0; !complete && i < notes->outputs.count; i++)
         json_array_append_new(declared, report_text(notes->outputs.items[i]));
     json_object_set_new(object, "inputs", inputs);
@@ -309,7 +319,8 @@ static void print_tensor(struct cli *cli, const char *role, const json_t *tensor
         else
             report_lines(stdout, "%s%s", comma, report_word(cli, json_string_value(size)));
     }
-    report_lines(stdout, "]\n");
+    const char *updates = string(cli, tensor, "updates");
+    report_lines(stdout, "]%s%s\n", *updates ? "  updates " : "", updates);
 }
 
 #define LINE_COLUMNS 90

@@ -151,6 +151,7 @@ static bool compile_for_target(struct job *job, const struct graph *graph,
     if (ok) {
         show(job, &unit, STAGE_SCHEDULE);
         unit_share(job, &unit);
+        unit_find_in_place(&unit);
     }
     job_lap(job, STAGE_SCHEDULE);
     ok = ok && generate(job, &unit, err);

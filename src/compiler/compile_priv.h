@@ -41,6 +41,7 @@ struct kernel {
     dim_id asked, done;       /* see struct lowered_group */
     uint8_t digest[32];       /* of the scheduled nest */
     uint32_t code;            /* index among the unit's distinct nests */
+    bool in_place;            /* its result may be written over the input that it updates */
 };
 
 /* The compilation for one target. */
@@ -94,6 +95,8 @@ struct compile_view unit_view(struct job *job, struct unit *unit, enum stage sta
 bool unit_lower(struct job *job, struct unit *unit, struct error *err);
 bool unit_schedule(struct job *job, struct unit *unit, struct error *err);
 void unit_share(struct job *job, struct unit *unit); /* finds kernels with equal code */
+/* Finds kernels that may write in place; before code generation, which changes nests. */
+void unit_find_in_place(struct unit *unit);
 /* plan_memory.c: changes a plan that was not finished, so that its peak at typical sizes falls: the
  * order of launches in each entry, and which run again. updated: by buffer, the output that a
  * launch writes over it, or PLAN_NONE; NULL: none is, as in a plan with two entries. */

@@ -268,12 +268,11 @@ static void plan_updates(struct planning *p, uint32_t *out)
         value_id input = g->inputs.items[g->updates.items[i].input];
         value_id output = g->outputs.items[g->updates.items[i].output].value;
         uint32_t from = p->buffer_of[input] - 1, to = p->buffer_of[output] - 1;
-        bool reads = false, may = plan_may_update(plan, from, to, &reads);
-        for (uint32_t k = 0; may && reads && k < p->unit->kernel_count; k++)
-            if (p->unit->kernels[k].group->root == output)
-                may = nest_in_place(p->unit->kernels[k].nest, output, input);
-        plan->buffers.items[to].in_place = may;
-        if (may && from != PLAN_NONE)
+        bool reads = false, may = plan_may_update(plan, from, to, &reads), proven = !reads;
+        for (uint32_t k = 0; k < p->unit->kernel_count; k++)
+            proven |= p->unit->kernels[k].group->root == output && p->unit->kernels[k].in_place;
+        plan->buffers.items[to].in_place = may && proven;
+        if (may && proven && from != PLAN_NONE)
             out[from] = to;
     }
 }

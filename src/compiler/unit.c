@@ -140,3 +140,15 @@ void unit_share(struct job *job, struct unit *unit)
         map_add(&known, job->arena, hash, k->code);
     }
 }
+
+void unit_find_in_place(struct unit *unit)
+{
+    const struct graph *g = &unit->graph;
+    for (uint32_t i = 0; i < g->updates.count; i++) {
+        value_id input = g->inputs.items[g->updates.items[i].input];
+        value_id output = g->outputs.items[g->updates.items[i].output].value;
+        for (uint32_t k = 0; k < unit->kernel_count; k++)
+            if (unit->kernels[k].group->root == output)
+                unit->kernels[k].in_place = nest_in_place(unit->kernels[k].nest, output, input);
+    }
+}

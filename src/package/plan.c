@@ -241,7 +241,7 @@ static void describe_launch(const struct plan *plan, const char *entry, uint32_t
                       kind_names[buffer->kind], buffer_is_bound(buffer->kind) ? buffer->index : id,
                       dtype_name(buffer->dtype));
         dim_print(plan->dims, buffer->elements, out);
-        strbuf_puts(out, "]");
+        strbuf_puts(out, buffer->in_place && launch_writes(launch, i) ? "] in place" : "]");
     }
     strbuf_puts(out, ") extent ");
     dim_print(plan->dims, launch->extent, out);

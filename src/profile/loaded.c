@@ -25,6 +25,33 @@ static void use_param(const struct package_contents *block, const char *name, vo
             memcpy(out, block->params[i].data, block->params[i].data_bytes);
 }
 
+static bool is_updated(const struct graph *graph, uint32_t input)
+{
+    for (uint32_t i = 0; i < graph->updates.count; i++)
+        if (graph->updates.items[i].input == input)
+            return true;
+    return false;
+}
+
+/* Steps follow each other, on what an optimizer may have left behind: no state is negative, and
+ * the learning rate is 0, so that numbers stay what they are. Numbers that are not, or very small
+ * ones, might take another time. */
+static void make_legal(const struct graph *graph, uint32_t input, const DLTensor *tensor)
+{
+    const struct node *node = graph_node(graph, graph->inputs.items[input]);
+    size_t bytes = dtype_bytes((enum dtype)node->dtype), count = 1;
+    bool updated = is_updated(graph, input);
+    uint8_t *data = tensor->data;
+    if (graph->updates.count == 0 || !dtype_is_float((enum dtype)node->dtype))
+        return;
+    for (uint32_t i = 0; i < node->rank; i++)
+        count *= (size_t)tensor->shape[i];
+    for (size_t i = 0; updated && i < count; i++)
+        data[i * bytes + bytes - 1] &= 0x7f; /* the sign */
+    if (!updated && node->rank == 0)
+        memset(data, 0, bytes);
+}
+
 static bool make_tensors(struct loaded *loaded, struct arena *arena, struct error *err)
 {
     const struct graph *graph = &loaded->graph;
@@ -37,15 +64,19 @@ static bool make_tensors(struct loaded *loaded, struct arena *arena, struct erro
             return fail_at(err, "input '%s'", node->attrs->name);
         loaded->inputs[i].dtype = urza_input_info(loaded->module, i)->dtype;
         tensor_random(&loaded->inputs[i], node->dtype, node->attrs->name, 0);
+        make_legal(graph, i, &loaded->inputs[i]);
         elements_store(graph, i, loaded->dims, loaded->inputs[i].data);
         if (loaded->block)
             use_param(loaded->block, node->attrs->name, loaded->inputs[i].data);
     }
     for (uint32_t i = 0; i < graph->outputs.count; i++) {
-        if (!tensor_make(arena, graph, graph->outputs.items[i].value, loaded->dims,
-                         &loaded->outputs[i], err))
+        DLTensor *output = &loaded->outputs[loaded->output_count];
+        if (graph_updates_input(graph, i) != UPDATE_NONE)
+            continue;
+        if (!tensor_make(arena, graph, graph->outputs.items[i].value, loaded->dims, output, err))
             return fail_at(err, "output '%s'", graph->outputs.items[i].name);
-        loaded->outputs[i].dtype = urza_output_info(loaded->module, i)->dtype;
+        output->dtype = urza_output_info(loaded->module, i)->dtype;
+        loaded->output_count++;
     }
     return true;
 }
@@ -97,9 +128,13 @@ bool loaded_open(struct loaded *out, const void *bytes, size_t size,
 bool loaded_call(struct loaded *loaded, struct error *err)
 {
     urza_error problem = {.code = 0};
-    return urza_call(loaded->module, loaded->inputs, loaded->graph.inputs.count, loaded->outputs,
-                     loaded->graph.outputs.count, NULL, &problem) == 0 ||
-           fail_as(&problem, err);
+    uint32_t inputs = loaded->graph.inputs.count, outputs = loaded->output_count;
+    int code =
+        loaded->graph.updates.count > 0
+            ? urza_step(loaded->module, loaded->inputs, inputs, loaded->outputs, outputs, &problem)
+            : urza_call(loaded->module, loaded->inputs, inputs, loaded->outputs, outputs, NULL,
+                        &problem);
+    return code == 0 || fail_as(&problem, err);
 }
 
 bool loaded_plan(const struct loaded *loaded, struct arena *arena, const struct plan **out,

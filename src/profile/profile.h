@@ -78,7 +78,9 @@ struct profile {
                                             */
     uint32_t sample_count;
 };
-/* Loads with the public runtime and fails as it does; ERR_LIMIT for sizes beyond memory. */
+/* Loads with the public runtime and fails as it does; ERR_LIMIT for sizes beyond memory. Of a
+ * package that updates inputs, steps in place are measured (urza_step): states begin with numbers
+ * that are not negative, and floats without dims that no output updates, as "lr", are 0. */
 bool profile_package(const void *bytes, size_t size, const struct profile_options *options,
                      struct arena *arena, struct profile *out, struct error *err);
 /* As canonical JSON: {"dims", "target", "threads", "calls", "p50_us", "p95_us", "min_us", "flops",

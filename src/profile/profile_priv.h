@@ -14,12 +14,14 @@ struct loaded {
     urza_module *module;
     struct graph graph;
     int64_t dims[LIMIT_NAMED_DIMS];
-    DLTensor *inputs, *outputs;
+    DLTensor *inputs, *outputs; /* outputs: of a package that updates inputs, those that do not */
+    uint32_t output_count;
 };
 /* Everything but the module is in the arena. Fails as the runtime does; ERR_LIMIT, ERR_USAGE for
  * dims. Call loaded_close in any case. */
 bool loaded_open(struct loaded *out, const void *bytes, size_t size,
                  const struct profile_options *options, struct arena *arena, struct error *err);
+/* A call, or a step where outputs update inputs. */
 bool loaded_call(struct loaded *loaded, struct error *err);
 void loaded_close(struct loaded *loaded);
 /* Reads the plan of the running code from the package again; NULL where calls are interpreted.

@@ -239,7 +239,7 @@ expr_id combine_identity(struct nest *nest, enum combine combine, enum dtype dty
  * generation. */
 void nest_expand_jam(struct nest *nest);
 
-/* in_place.c: whether the result (a value of the graph) may be written over an argument. */
+/* in_place.c: whether the result is proven to be fit for writing over an argument (values). */
 bool nest_in_place(struct nest *nest, uint32_t out, uint32_t in);
 /* Checks every invariant: ids in range, dtypes of operands, variables used only inside their loop,
  * locals declared before use and updated where allowed, at most one vector loop around a statement,

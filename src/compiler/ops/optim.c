@@ -16,14 +16,19 @@ struct stepped {
     value_id x[LIMIT_OPERANDS];
 };
 
-/* All operands must have w's shape but lr and t, which are numbers. */
-static bool check_shapes(struct op_call *call, uint32_t numbers)
+/* All operands must be floats of w's shape but lr and t, which are numbers; t may be an integer. */
+static bool check_types(struct op_call *call, uint32_t numbers)
 {
     const struct node *w = b_node(call->b, call->in[W]);
     for (uint32_t i = 0; i < call->in_count; i++) {
         const struct node *x = b_node(call->b, call->in[i]);
         bool number = (numbers >> i & 1) != 0;
-        if (call->in[i] == VALUE_NONE || (number && x->rank == 0))
+        if (call->in[i] == VALUE_NONE)
+            continue;
+        if (!dtype_is_float((enum dtype)x->dtype) && (!number || i == LR))
+            return b_fail(call->b, ERR_SHAPE, "'%s': operand %u is %s, expected a float dtype",
+                          call->row->name, i, dtype_name((enum dtype)x->dtype)) != VALUE_NONE;
+        if (number && x->rank == 0)
             continue;
         if (number || x->rank != w->rank ||
             (w->rank > 0 && memcmp(x->shape, w->shape, w->rank * sizeof *w->shape) != 0))
@@ -37,7 +42,7 @@ static bool check_shapes(struct op_call *call, uint32_t numbers)
 static bool begin(struct stepped *s, struct op_call *call, uint32_t numbers)
 {
     *s = (struct stepped){call, call->b, ops_dtype(call->b, call->in[W]), {VALUE_NONE}};
-    if (!check_shapes(call, numbers))
+    if (!check_types(call, numbers))
         return false;
     if (s->dtype != DTYPE_F64)
         s->dtype = DTYPE_F32;

@@ -14,6 +14,7 @@
 #define LEAST_SCALE (-16) /* of the state, so that the scale is 1 at least */
 #define NORM_EPS 1e-6     /* as torch.nn.utils.clip_grad_norm_ */
 
+#define F16_MAX 65504.0
 #define PI 3.14159265358979323846
 
 struct result {
@@ -56,6 +57,8 @@ static value_id new_input(struct stepping *s, const char *name, enum dtype dtype
 /* An output that takes an input's place, unless a gradient is not finite. */
 static bool update(struct stepping *s, value_id input, value_id value)
 {
+    if (input == VALUE_NONE)
+        return false;
     const char *name = graph_node(s->graph, input)->attrs->name;
     if (s->finite != VALUE_NONE)
         value = b_select(&s->b, s->finite, value, input);
@@ -95,43 +98,42 @@ static value_id add_target(struct stepping *s, const char *loss, value_id x)
 }
 
 /* The loss by an operation, of the output that it names, or of the only one. */
-static value_id loss_by_op(struct stepping *s, const struct step_text *text)
+static value_id loss_by_op(struct stepping *s, const char *given)
 {
-    const struct op_row *row = op_find(text->name);
+    struct step_text text;
+    if (!step_text_parse(given, s->arena, &text, s->err))
+        return VALUE_NONE;
+    const struct op_row *row = op_find(text.name);
     const struct graph *g = s->graph;
-    value_id x = text->operand           ? find_output(g, text->operand)
+    value_id x = text.operand            ? find_output(g, text.operand)
                  : g->outputs.count == 1 ? g->outputs.items[0].value
                                          : VALUE_NONE;
     value_id out[OP_MAX_OUTPUTS];
     uint32_t count;
     if (!row || strncmp(row->operands, "x target", 8) != 0)
         return b_fail(&s->b, ERR_USAGE, "'%.64s' is no output of the block, and no loss",
-                      text->name);
+                      text.name);
+    if (x == VALUE_NONE && !text.operand)
+        return b_fail(&s->b, ERR_USAGE, "the block has %u outputs, say which: %.64s(NAME)",
+                      g->outputs.count, text.name);
     if (x == VALUE_NONE)
-        return b_fail(&s->b, ERR_USAGE, "no output is called '%.64s': %.64s(NAME)",
-                      text->operand ? text->operand : "", text->name);
-    const value_id operands[] = {x, add_target(s, text->name, x)};
-    const struct op_arguments arguments = {operands, 2, text->attrs, text->attr_count, true};
+        return b_fail(&s->b, ERR_USAGE, "no output is called '%.64s'", text.operand);
+    const value_id operands[] = {x, add_target(s, text.name, x)};
+    const struct op_arguments arguments = {operands, 2, text.attrs, text.attr_count, true};
     if (operands[1] == VALUE_NONE || !op_expand(&s->b, row, &arguments, out, &count, s->err))
         return VALUE_NONE;
     return out[0];
 }
 
-/* Adds the loss to the results. */
-static value_id find_loss(struct stepping *s, const struct step_request *request)
+/* Adds the loss to the results. An output's name may be any text. */
+static value_id find_loss(struct stepping *s, const char *given)
 {
-    struct step_text text;
-    const char *given = request->loss ? request->loss : "loss";
-    if (!step_text_parse(given, "--loss", s->arena, &text, s->err))
-        return VALUE_NONE;
-    value_id loss = find_output(s->graph, given);
-    if (loss == VALUE_NONE && !request->loss)
+    value_id loss = find_output(s->graph, given ? given : "loss");
+    if (loss == VALUE_NONE && !given)
         return b_fail(&s->b, ERR_USAGE,
                       "no output is called 'loss': say --loss NAME, or --loss OPERATION(NAME)");
-    if (loss == VALUE_NONE && (loss = loss_by_op(s, &text)) == VALUE_NONE) {
-        fail_at(s->err, "--loss");
+    if (loss == VALUE_NONE && (loss = loss_by_op(s, given)) == VALUE_NONE)
         return VALUE_NONE;
-    }
     const struct node *node = graph_node(s->graph, loss);
     if (!dtype_is_float((enum dtype)node->dtype) || node->rank > 0)
         return b_fail(&s->b, ERR_BLUEPRINT,
@@ -188,6 +190,11 @@ static bool add_gradients(struct stepping *s, value_id loss)
 {
     struct builder *b = &s->b;
     enum dtype dtype = (enum dtype)graph_node(s->graph, loss)->dtype;
+    if (dtype == DTYPE_F16 && s->options.loss_scale > F16_MAX) {
+        fail(s->err, ERR_USAGE, "'loss_scale' is %g, and the loss is f16: at most %g",
+             s->options.loss_scale, F16_MAX);
+        return fail_at(s->err, "--step");
+    }
     value_id one = s->scale == VALUE_NONE ? b_const(b, dtype, 1) : b_cast(b, s->scale, dtype);
     const struct grad_request request = {&loss, &one, 1, s->params, s->count};
     if (one == VALUE_NONE || !grad_add(b, &request, s->arena, s->grads))
@@ -351,6 +358,20 @@ static bool step_scale(struct stepping *s, value_id state)
            update(s, good, b_select(b, finite, b_select(b, full, zero, next), zero));
 }
 
+/* The block's own updates, as running means, go on in a step. */
+static bool keep_updates(struct stepping *s, const struct graph *from)
+{
+    for (uint32_t i = 0; i < from->updates.count; i++) {
+        const struct graph_update *u = &from->updates.items[i];
+        const char *input = graph_node(from, from->inputs.items[u->input])->attrs->name;
+        const char *output = from->outputs.items[u->output].name;
+        if (!update(s, find_input(s->graph, input), find_output(s->graph, output)))
+            return false;
+        s->results.items[s->results.count - 1].output = output;
+    }
+    return true;
+}
+
 static bool add_optimizer(struct stepping *s, value_id scale_state)
 {
     struct builder *b = &s->b;
@@ -384,17 +405,38 @@ static bool give_results(struct stepping *s)
     return true;
 }
 
+static bool has_attr(const struct op_row *row, const char *name)
+{
+    size_t size = strlen(name);
+    for (const char *at = row->attrs; *at; at += strspn(at, " ")) {
+        if (strncmp(at, name, size) == 0 && at[size] == ':')
+            return true;
+        at += strcspn(at, " ");
+    }
+    return false;
+}
+
+/* What is left of the text once the step's options were taken belongs to the operation. */
+static bool check_attrs(const struct stepping *s)
+{
+    for (uint32_t i = 0; i < s->optimizer.attr_count; i++)
+        if (!has_attr(s->row, s->optimizer.attrs[i].name))
+            return fail(
+                s->err, ERR_USAGE,
+                "'%.64s' is no attribute of '%s' (%s), and no option of a step (" STEP_OPTIONS ")",
+                s->optimizer.attrs[i].name, s->row->name, s->row->attrs);
+    return true;
+}
+
 static bool find_optimizer(struct stepping *s, const char *text)
 {
-    if (!step_text_parse(text, "--step", s->arena, &s->optimizer, s->err))
+    if (!step_text_parse(text, s->arena, &s->optimizer, s->err))
         return false;
     s->row = op_find(s->optimizer.name);
-    if (!s->row || strncmp(s->row->operands, "w g lr", 6) != 0 || s->optimizer.operand) {
-        fail(s->err, ERR_USAGE, "'%.64s' is no optimizer: sgd, adam, adamw, lion, rmsprop",
-             s->optimizer.operand ? s->optimizer.operand : s->optimizer.name);
-        return fail_at(s->err, "--step");
-    }
-    return step_options_take(&s->optimizer, &s->options, s->err) || fail_at(s->err, "--step");
+    if (!s->row || strncmp(s->row->operands, "w g lr", 6) != 0 || s->optimizer.operand)
+        return fail(s->err, ERR_USAGE, "'%.64s' is no optimizer: sgd, adam, adamw, lion, rmsprop",
+                    s->optimizer.operand ? s->optimizer.operand : s->optimizer.name);
+    return step_options_take(&s->optimizer, &s->options, s->err) && check_attrs(s);
 }
 
 bool step_graph(struct graph *to, struct arena *arena, const struct graph *from,
@@ -404,10 +446,12 @@ bool step_graph(struct graph *to, struct arena *arena, const struct graph *from,
     struct stepping s = {.graph = joint, .arena = arena, .b = {joint, err}, .err = err};
     value_id scale_state, loss;
     *err = (struct error){0};
-    if (!find_optimizer(&s, request->optimizer) || !grad_block_graph(joint, arena, from, err) ||
-        (loss = find_loss(&s, request)) == VALUE_NONE || !find_params(&s, request) ||
-        !add_scale(&s, &scale_state) || !add_gradients(&s, loss) || !clip(&s, scale_state) ||
-        !add_optimizer(&s, scale_state) || !give_results(&s))
+    if ((!find_optimizer(&s, request->optimizer) && !fail_at(err, "--step")) ||
+        !grad_block_graph(joint, arena, from, err) ||
+        ((loss = find_loss(&s, request->loss)) == VALUE_NONE && !fail_at(err, "--loss")) ||
+        !find_params(&s, request) || !add_scale(&s, &scale_state) || !add_gradients(&s, loss) ||
+        !clip(&s, scale_state) || !keep_updates(&s, from) || !add_optimizer(&s, scale_state) ||
+        !give_results(&s))
         return false;
     return graph_copy_live(to, arena, joint, err);
 }

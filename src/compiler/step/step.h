@@ -7,9 +7,9 @@
  *   "lr", f32: the learning rate, which a schedule multiplies;
  *   the optimizer's states: "m.W" for state m of param W, "low.W" of a param in f16 or bf16;
  *   "scale" (f32) and "good" (i64), with a dynamic loss scale.
- * Its outputs are the loss, "grad_norm" where gradients are clipped, and "new.NAME" for each
- * trained param and each state, which update the inputs of these names (graph_update). All states
- * begin as zeros.
+ * Its outputs are the loss, "grad_norm" where gradients are clipped, those of the block that update
+ * inputs, under their names, and "new.NAME" for each trained param and each state, which update the
+ * inputs of these names (graph_update). All states begin as zeros.
  *
  * The params' master copies in f32 are the sum of a param in f16 or bf16 and "low.W", which is
  * exact: what rounding took away. So no weight is kept twice.
@@ -29,14 +29,15 @@ struct step_request {
      *                     `steps` steps; it rises linearly over the first `warmup`
      *   loss_scale=S      gradients are computed of S times the loss; "dynamic": see above */
     const char *optimizer;
-    /* An output of the block, a float without dims; or an operation on one and "target":
+    /* An output of the block, a float without dims; or an operation on an output and "target":
      * "cross_entropy(logits, label_smoothing=0.1)", of the only output: "mse_loss". NULL: "loss" */
     const char *loss;
     const char *const *wrt; /* names of the inputs and params that are trained */
     uint32_t wrt_count;
 };
 /* *to is initialised in the arena. ERR_USAGE: a text that is none of these; ERR_BLUEPRINT: a name
- * is unknown or taken, or as grad_add. */
+ * is unknown or taken, an operation refuses its attributes, or as grad_add. The place begins with
+ * "--step" or "--loss" where one of the two is wrong. */
 bool step_graph(struct graph *to, struct arena *arena, const struct graph *from,
                 const struct step_request *request, struct error *err);
 

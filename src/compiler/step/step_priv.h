@@ -11,13 +11,14 @@ struct step_text {
     struct op_value attrs[OP_MAX_ATTRS];
     uint32_t attr_count;
 };
-/* what: "--loss", for messages. ERR_USAGE. */
-bool step_text_parse(const char *text, const char *what, struct arena *arena, struct step_text *out,
+/* ERR_USAGE. */
+bool step_text_parse(const char *text, struct arena *arena, struct step_text *out,
                      struct error *err);
 /* Takes an attribute out; NULL: it is not there. Valid until the next one is taken. */
 const struct op_value *step_text_take(struct step_text *text, const char *name);
 
 /* The step's own options, taken out of the optimizer's text. */
+#define STEP_OPTIONS "clip_norm, schedule, warmup, steps, floor, loss_scale"
 enum schedule { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE };
 struct step_options {
     double clip_norm; /* 0: none */

@@ -1,4 +1,6 @@
 /* The texts of a step: an operation with attributes. */
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,12 +40,11 @@ static struct op_value value_of(const char *name, const char *text)
         return value;
     }
     double number = strtod(text, &end);
-    if (*end != '\0' || end == text)
+    if (*end != '\0' || end == text || !isfinite(number))
         return value;
     value.kind = OP_FLOAT;
     value.f = number;
-    if (number == (double)(int64_t)number && number >= -1e15 && number <= 1e15 &&
-        !strpbrk(text, ".eExX")) {
+    if (fabs(number) <= 1e15 && !strpbrk(text, ".eExX")) {
         value.kind = OP_INT;
         value.i = (int64_t)number;
     }
@@ -75,12 +76,12 @@ static bool parse_item(const char **at, struct arena *arena, struct step_text *o
     return true;
 }
 
-static bool parse(const char *at, struct arena *arena, struct step_text *out, struct error *err)
+bool step_text_parse(const char *at, struct arena *arena, struct step_text *out, struct error *err)
 {
     *out = (struct step_text){.name = word(&at, arena)};
     if (!out->name)
         return fail(err, ERR_USAGE, "expected a name at '%.20s'", at);
-    bool open = *at == '(';
+    bool begun = *at == '(', open = begun;
     while (open) {
         at = skip(at + 1);
         if (out->attr_count == 0 && !out->operand && *at == ')')
@@ -91,15 +92,9 @@ static bool parse(const char *at, struct arena *arena, struct step_text *out, st
             return fail(err, ERR_USAGE, "expected ',' or ')' at '%.20s'", at);
         open = *at == ',';
     }
-    if (*at == ')')
+    if (begun && *at == ')')
         at = skip(at + 1);
     return *at == '\0' || fail(err, ERR_USAGE, "expected '(' or the end at '%.20s'", at);
-}
-
-bool step_text_parse(const char *text, const char *what, struct arena *arena, struct step_text *out,
-                     struct error *err)
-{
-    return parse(text, arena, out, err) || fail_at(err, "%s", what);
 }
 
 const struct op_value *step_text_take(struct step_text *text, const char *name)
@@ -129,6 +124,19 @@ static bool take_number(struct step_text *text, const char *name, double least, 
            fail(err, ERR_USAGE, "'%s' is no number from %g on", name, least);
 }
 
+/* A factor that f32 holds with all its digits; as take_number. what: what it may be. */
+static bool take_factor(struct step_text *text, const char *name, const char *what, double *out,
+                        struct error *err)
+{
+    const struct op_value *value = step_text_take(text, name);
+    if (!value)
+        return true;
+    *out = value->kind == OP_INT ? (double)value->i : value->f;
+    bool number = value->kind == OP_INT || value->kind == OP_FLOAT;
+    return (number && *out >= (double)FLT_MIN && *out <= (double)FLT_MAX) ||
+           fail(err, ERR_USAGE, "'%s' is a number above 0 in the range of f32%s", name, what);
+}
+
 static bool take_schedule(struct step_text *text, struct step_options *out, struct error *err)
 {
     static const char *const names[] = {"constant", "linear", "cosine"};
@@ -154,12 +162,13 @@ static bool take_schedule(struct step_text *text, struct step_options *out, stru
 bool step_options_take(struct step_text *text, struct step_options *out, struct error *err)
 {
     *out = (struct step_options){.schedule = SCHEDULE_CONSTANT};
-    const struct op_value *scale = step_text_take(text, "loss_scale");
-    out->dynamic_scale = scale && scale->kind == OP_TEXT && strcmp(scale->text, "dynamic") == 0;
-    if (scale && !out->dynamic_scale) {
-        out->loss_scale = scale->kind == OP_INT ? (double)scale->i : scale->f;
-        if ((scale->kind != OP_INT && scale->kind != OP_FLOAT) || !(out->loss_scale > 0))
-            return fail(err, ERR_USAGE, "'loss_scale' is a number above 0, or dynamic");
-    }
-    return take_number(text, "clip_norm", 0, &out->clip_norm, err) && take_schedule(text, out, err);
+    for (uint32_t i = 0; i < text->attr_count; i++)
+        out->dynamic_scale |= strcmp(text->attrs[i].name, "loss_scale") == 0 &&
+                              text->attrs[i].kind == OP_TEXT &&
+                              strcmp(text->attrs[i].text, "dynamic") == 0;
+    if (out->dynamic_scale)
+        step_text_take(text, "loss_scale");
+    return take_factor(text, "loss_scale", ", or dynamic", &out->loss_scale, err) &&
+           take_factor(text, "clip_norm", "", &out->clip_norm, err) &&
+           take_schedule(text, out, err);
 }
