@@ -107,12 +107,19 @@ static void limit(int resource, uint64_t most)
     setrlimit(resource, &limit);
 }
 
-/* Mutable and of the process: a confined one cannot ask the system. */
+/* Mutable and of the process: one that is confined, or its child, cannot ask the system, and has
+ * mapped at least what it had when it was limited. */
 static uint64_t mapped_at_limit;
+
+static uint64_t mapped_or_known(void)
+{
+    uint64_t now = mapped_bytes();
+    return now > 0 ? now : mapped_at_limit;
+}
 
 void child_limit_memory(uint64_t bytes)
 {
-    uint64_t used = mapped_at_limit = mapped_bytes();
+    uint64_t used = mapped_at_limit = mapped_or_known();
     if (bytes > 0 && bytes < UINT64_MAX - used && !URZA_SANITIZED)
         limit(RLIMIT_AS, used + bytes);
 }
@@ -120,11 +127,9 @@ void child_limit_memory(uint64_t bytes)
 uint64_t child_memory_left(void)
 {
     struct rlimit limit;
-    uint64_t used = mapped_bytes();
+    uint64_t used = mapped_or_known();
     if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
         return UINT64_MAX;
-    if (used == 0)
-        used = mapped_at_limit;
     return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
 }
 

@@ -19,6 +19,7 @@
 #undef fail /* ours is a function */
 
 #include "base/arena.h"
+#include "base/confine.h"
 
 static const struct child_limits no_limits = {0};
 
@@ -381,6 +382,46 @@ static void limits_cannot_be_put_off(void **state)
     arena_release(&o.arena);
 }
 
+#define TOLD_BYTES ((uint64_t)1 << 30)
+
+/* What is left, and what the limit is when it is set again to as much more as there was. */
+static bool tells_memory(void *context, struct arena *arena, struct child_answer *out,
+                         struct error *err)
+{
+    uint64_t *told = arena_array(arena, 2, sizeof *told);
+    struct rlimit before, after;
+    (void)err;
+    if (context)
+        confine_calls(&(struct confinement){.memory_files = true});
+    getrlimit(RLIMIT_AS, &before);
+    told[0] = child_memory_left();
+    child_limit_memory(TOLD_BYTES / 2);
+    getrlimit(RLIMIT_AS, &after);
+    told[1] = before.rlim_cur - after.rlim_cur;
+    out->parts[0] = (struct child_part){told, 2 * sizeof *told};
+    return true;
+}
+
+/* Confined processes, which cannot ask how much they have mapped, count it, too. */
+static void memory_is_counted_from_what_is_mapped(void **state)
+{
+    (void)state;
+    static char confined[1];
+    for (int i = 0; i < 2; i++) {
+        struct outcome o;
+        run(&o, tells_memory, i == 0 ? NULL : confined,
+            &(struct child_limits){.memory_bytes = TOLD_BYTES});
+        assert_int_equal(o.exit.end, CHILD_DONE);
+        const uint64_t *told = o.answer.parts[0].data;
+        if (told[0] != UINT64_MAX) { /* under a sanitizer there is no limit */
+            assert_true(told[0] <= TOLD_BYTES && told[0] > TOLD_BYTES - (8 << 20));
+            assert_true(told[1] <= TOLD_BYTES / 2 && told[1] > TOLD_BYTES / 2 - (8 << 20));
+        }
+        arena_release(&o.arena);
+    }
+    assert_true(child_memory_left() > TOLD_BYTES);
+}
+
 static bool says_much(void *context, struct arena *arena, struct child_answer *out,
                       struct error *err)
 {
@@ -433,6 +474,7 @@ int main(void)
         cmocka_unit_test(the_host_ignores_sigchld),
         cmocka_unit_test(an_open_pipe_keeps_nobody_waiting),
         cmocka_unit_test(limits_cannot_be_put_off),
+        cmocka_unit_test(memory_is_counted_from_what_is_mapped),
         cmocka_unit_test(cancelling_holds_while_data_comes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
