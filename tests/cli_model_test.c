@@ -387,16 +387,38 @@ static void test_quiet(void **state)
     assert_string_equal(expect(f, ERR_NONE, quiet.data).err, "");
 }
 
+/* One element of the result depends on all weights of a layer, in the optimised graph by way of
+ * packed copies: on more elements than are computed one by one. */
+static void test_wide_layer(void **state)
+{
+    static const char wide[] =
+        "{\"format\": \"urza.blueprint/1\", \"inputs\": [{\"id\": \"x\", \"dtype\": \"f32\","
+        " \"shape\": [184, 768]}], \"params\": ["
+        "{\"id\": \"w\", \"dtype\": \"f32\", \"shape\": [3072, 768],"
+        " \"init\": {\"kind\": \"normal\", \"std\": 0.05}},"
+        "{\"id\": \"v\", \"dtype\": \"f32\", \"shape\": [8, 3072],"
+        " \"init\": {\"kind\": \"normal\", \"std\": 0.05}}],"
+        " \"nodes\": [{\"id\": \"h\", \"op\": \"linear\", \"in\": [\"x\", \"w\"]},"
+        " {\"id\": \"a\", \"op\": \"relu\", \"in\": [\"h\"]},"
+        " {\"id\": \"y\", \"op\": \"linear\", \"in\": [\"a\", \"v\"]}], \"outputs\": [\"y\"]}";
+    struct fixture *f = *state;
+    put(f, "wide.json", wide, strlen(wide));
+    expect(f, ERR_NONE, "compile wide.json -o wide.urza --target native -q");
+    struct outcome shown = expect(f, ERR_NONE, "inspect wide.urza");
+    assert_non_null(strstr(shown.out, "drawn elements of each output"));
+}
+
 int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
     const struct CMUnitTest tests[] = {
-        CLI_TEST(test_known, build),    CLI_TEST(test_wide_dims, build),
-        CLI_TEST(test_names, build),    CLI_TEST(test_outputs, build),
-        CLI_TEST(test_inspect, build),  CLI_TEST(test_inspect_refused, build),
-        CLI_TEST(test_explain, build),  CLI_TEST(test_wrong_shapes, build),
-        CLI_TEST(test_damaged, build),  CLI_TEST(test_spelling, build),
-        CLI_TEST(test_progress, build), CLI_TEST(test_quiet, build),
+        CLI_TEST(test_known, build),      CLI_TEST(test_wide_dims, build),
+        CLI_TEST(test_names, build),      CLI_TEST(test_outputs, build),
+        CLI_TEST(test_inspect, build),    CLI_TEST(test_inspect_refused, build),
+        CLI_TEST(test_explain, build),    CLI_TEST(test_wrong_shapes, build),
+        CLI_TEST(test_damaged, build),    CLI_TEST(test_spelling, build),
+        CLI_TEST(test_progress, build),   CLI_TEST(test_quiet, build),
+        CLI_TEST(test_wide_layer, build),
     };
     return cmocka_run_group_tests_name("cli-model", tests, NULL, NULL);
 }

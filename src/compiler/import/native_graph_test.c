@@ -30,6 +30,8 @@ static void test_refuses(void **state)
     must_refuse(HEAD "\"graph\": 3}", ERR_JSON, "", "graph");
     must_refuse(HEAD "\"graph\": \"nonsense\"}", ERR_PARSE, "field 'graph', line 1, column 1", "");
     must_refuse(HEAD GRAPH ", \"nodes\": []}", ERR_JSON, "", "nodes");
+    must_refuse(HEAD GRAPH ", \"params\": [{\"id\": \"w\", \"trainable\": 1}]}", ERR_JSON,
+                "params[0]", "'trainable' of param 'w' is not true or false");
     must_refuse(HEAD GRAPH ", \"params\": [{\"id\": \"v\"}]}", ERR_BLUEPRINT, "params[0]",
                 "no param 'v'");
     must_refuse(HEAD GRAPH ", \"params\": [{\"id\": \"w\", \"init\": {\"kind\": \"magic\"}}]}",
