@@ -18,9 +18,10 @@
 
 /* Operations and elements read, for each element of a result that is made again, at most. */
 #define CHEAP 100
-#define SHARE 32 /* all that runs again costs at most one operation in so many of the step's */
-#define CHAIN 16 /* launches that run again for one another */
-#define WORTH 50 /* a peak that falls by less than one part in so many is left as it is */
+#define SHARE 32  /* all that runs again costs at most one operation in so many of the step's */
+#define PIECES 64 /* of very many buffers: parts of forward_train whose buffers go together */
+#define CHAIN 16  /* launches that run again for one another */
+#define WORTH 50  /* a peak that falls by less than one part in so many is left as it is */
 
 /* A launch that runs: for the first time, or again. */
 struct turn {
@@ -83,6 +84,7 @@ struct again {
     bool *made; /* by buffer: backward makes it again */
     struct sequence q;
     int64_t *change;
+    bool *alive, *saved; /* by buffer, of the present sequence: scratch of choose */
 };
 
 /* Adds the launch; where it runs in backward, behind those that make again what it reads. False:
@@ -124,15 +126,16 @@ static void run_again(struct again *a)
     find_peak(s, &a->q, a->change);
 }
 
-/* Whether a launch of forward_train wrote the buffer, and nothing else, and is cheap. */
-static bool may_run_again(const struct memory_subject *s, uint32_t buffer)
+/* Whether a launch of forward_train wrote the buffer, and nothing else, and costs at most `cheap`
+ * for each element. */
+static bool may_run_again(const struct memory_subject *s, uint32_t buffer, int64_t cheap)
 {
     uint32_t launch = s->writer[buffer];
     if (s->bytes[buffer] == 0 || launch == NONE || launch >= s->first)
         return false;
     uint32_t written = s->plan->forward.items[launch].written;
     int64_t item = (int64_t)dtype_bytes((enum dtype)s->plan->buffers.items[buffer].dtype);
-    return (written & (written - 1)) == 0 && s->cost[launch] / CHEAP <= s->bytes[buffer] / item;
+    return (written & (written - 1)) == 0 && s->cost[launch] / cheap <= s->bytes[buffer] / item;
 }
 
 /* Buffers to make again at once, and what that costs. */
@@ -142,9 +145,8 @@ struct wish {
 };
 
 /* Adds a buffer; with_reads: and what its launch reads and backward does not have, if that may be
- * made again. saved: by buffer. */
-static void wish_add(const struct again *a, uint32_t buffer, bool with_reads, const bool *saved,
-                     struct wish *out)
+ * made again. */
+static void wish_add(const struct again *a, uint32_t buffer, bool with_reads, struct wish *out)
 {
     const struct memory_subject *s = a->s;
     const struct plan_launch *launch = &s->plan->forward.items[s->writer[buffer]];
@@ -157,8 +159,9 @@ static void wish_add(const struct again *a, uint32_t buffer, bool with_reads, co
     out->cost += s->cost[s->writer[buffer]];
     for (uint32_t k = 0; with_reads && k < launch->arg_count; k++) {
         uint32_t id = launch->args[k];
-        if (!launch_writes(launch, k) && !saved[id] && !a->made[id] && may_run_again(s, id))
-            wish_add(a, id, true, saved, out);
+        if (!launch_writes(launch, k) && !a->saved[id] && !a->made[id] &&
+            may_run_again(s, id, CHEAP))
+            wish_add(a, id, true, out);
     }
 }
 
@@ -166,6 +169,65 @@ static void grant(struct again *a, const struct wish *wish, bool granted)
 {
     for (uint32_t i = 0; i < wish->count; i++)
         a->made[wish->items[i]] = granted;
+}
+
+/* Fills alive and saved; returns how many are alive. */
+static uint32_t look_at(struct again *a, int64_t cheap)
+{
+    const struct memory_subject *s = a->s;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < s->plan->buffers.count; i++) {
+        a->saved[i] = a->q.begin[i] != NONE && a->q.end[i] >= s->first;
+        a->alive[i] = a->saved[i] && a->q.begin[i] <= a->q.at && a->q.end[i] >= a->q.at &&
+                      may_run_again(s, i, cheap);
+        count += a->alive[i];
+    }
+    return count;
+}
+
+/* How many launches must run again before a buffer is there again. */
+static uint32_t chain_of(const struct again *a, const uint32_t *chain, uint32_t buffer)
+{
+    const struct plan_launch *launch = &a->s->plan->forward.items[a->s->writer[buffer]];
+    uint32_t most = 0;
+    for (uint32_t k = 0; k < launch->arg_count; k++) {
+        uint32_t id = launch->args[k];
+        if (!launch_writes(launch, k) && a->made[id] && chain[id] > most)
+            most = chain[id];
+    }
+    return most + 1;
+}
+
+/* Of many buffers: those that begin in one of PIECES parts of the forward pass, all at once, part
+ * by part; a part counts if it lowers the peak. a holds the present sequence, and again afterwards.
+ * chain: by buffer that is made again, as above. */
+static void grant_pieces(struct again *a, int64_t cheap, uint32_t *chain, int64_t *left)
+{
+    const struct memory_subject *s = a->s;
+    uint32_t *chosen = ARENA_ARRAY(s->arena, uint32_t, s->plan->buffers.count + 1);
+    for (uint32_t piece = 0; piece < PIECES; piece++) {
+        int64_t peak = a->q.peak, cost = 0;
+        uint32_t count = 0;
+        look_at(a, cheap);
+        for (uint32_t i = 0; i < s->plan->buffers.count; i++) {
+            if (!a->alive[i] || (uint64_t)a->q.begin[i] * PIECES / s->first != piece ||
+                cost + s->cost[s->writer[i]] > *left ||
+                (chain[i] = chain_of(a, chain, i)) > CHAIN / 4)
+                continue;
+            cost += s->cost[s->writer[i]];
+            chosen[count++] = i;
+            a->made[i] = true;
+        }
+        if (count == 0)
+            continue;
+        run_again(a);
+        bool lower = a->q.peak < peak;
+        for (uint32_t i = 0; i < count && !lower; i++)
+            a->made[chosen[i]] = false;
+        if (!lower)
+            run_again(a);
+        *left -= lower ? cost : 0;
+    }
 }
 
 /* The wish that lowers the peak most for its cost; false: none does. a holds the present
@@ -176,18 +238,12 @@ static bool choose(struct again *a, int64_t left, struct wish *out)
     int64_t peak = a->q.peak;
     uint32_t buffers = s->plan->buffers.count;
     double most = 0;
-    bool *alive = ARENA_ARRAY(s->arena, bool, buffers + 1); /* saved, and where the peak is */
-    bool *saved = ARENA_ARRAY(s->arena, bool, buffers + 1);
-    for (uint32_t i = 0; i < buffers; i++) {
-        saved[i] = a->q.begin[i] != NONE && a->q.end[i] >= s->first;
-        alive[i] =
-            saved[i] && a->q.begin[i] <= a->q.at && a->q.end[i] >= a->q.at && may_run_again(s, i);
-    }
+    look_at(a, CHEAP);
     for (uint32_t i = 0; i < 2 * buffers && s->steps < STEPS_MOST; i++) {
         struct wish wish = {.count = 0};
-        if (!alive[i / 2])
+        if (!a->alive[i / 2])
             continue;
-        wish_add(a, i / 2, i % 2 > 0, saved, &wish);
+        wish_add(a, i / 2, i % 2 > 0, &wish);
         if (wish.cost > left || (i % 2 > 0 && wish.count == 1))
             continue;
         grant(a, &wish, true);
@@ -241,11 +297,18 @@ void plan_make_again(struct plan *plan, struct arena *arena)
         return;
     struct again a = {.s = &s,
                       .made = ARENA_ARRAY(arena, bool, plan->buffers.count + 1),
+                      .alive = ARENA_ARRAY(arena, bool, plan->buffers.count + 1),
+                      .saved = ARENA_ARRAY(arena, bool, plan->buffers.count + 1),
                       .change = ARENA_ARRAY(arena, int64_t, 2 * (size_t)plan->forward.count + 2)};
     sequence_init(&s, &a.q);
     run_again(&a);
     int64_t before = a.q.peak, left = s.all / SHARE;
-    for (struct wish wish; choose(&a, left, &wish);) {
+    /* One after the other, each takes as many trials as there are. */
+    uint64_t trials = look_at(&a, CHEAP), steps = s.steps;
+    bool many = trials * trials * steps > STEPS_MOST;
+    for (int64_t cheap = CHEAP / 16; many && cheap <= CHEAP; cheap *= 4)
+        grant_pieces(&a, cheap, ARENA_ARRAY(arena, uint32_t, plan->buffers.count + 1), &left);
+    for (struct wish wish; !many && choose(&a, left, &wish);) {
         grant(&a, &wish, true);
         left -= wish.cost;
         run_again(&a);

@@ -15,6 +15,8 @@
 #include "base/rng.h"
 #include "compiler/compile_priv.h"
 
+#define TEST_FAILED(...) (print_error(__VA_ARGS__), print_error("\n"), _fail(__FILE__, __LINE__))
+
 struct bed {
     struct arena arena;
     struct dim_table dims;
@@ -226,6 +228,40 @@ static void plans_with_loops_stay(void **state)
     arena_release(&bed.arena);
 }
 
+/* So many layers, x ─► h ─► a, that buffers are not tried one by one. */
+static void deep_plans_run_again(void **state)
+{
+    (void)state;
+    enum { LAYERS = 1500 };
+    struct bed bed;
+    bed_init(&bed);
+    uint32_t h[LAYERS], a[LAYERS];
+    uint32_t x = add_buffer(&bed, BUFFER_INPUT, 0, 1000),
+             g = add_buffer(&bed, BUFFER_INPUT, 1, 1000);
+    for (uint32_t i = 0; i < LAYERS; i++) {
+        h[i] = add_buffer(&bed, BUFFER_TEMP, 0, 1000);
+        a[i] = i + 1 < LAYERS ? add_buffer(&bed, BUFFER_TEMP, 0, 1000)
+                              : add_buffer(&bed, BUFFER_OUTPUT, 0, 1000);
+        add_launch(&bed, 1, 100000, 1, (uint32_t[]){h[i], i > 0 ? a[i - 1] : x}, 2);
+        add_launch(&bed, 2, 2000, 1, (uint32_t[]){a[i], h[i]}, 2);
+    }
+    for (uint32_t i = LAYERS; i-- > 0;) {
+        uint32_t d = i > 0 ? add_buffer(&bed, BUFFER_TEMP, 0, 1000)
+                           : add_buffer(&bed, BUFFER_OUTPUT, 1, 1000);
+        add_launch(&bed, 3, 100000, 1, (uint32_t[]){d, g, h[i], i > 0 ? a[i - 1] : x}, 4);
+        g = d;
+    }
+    add_entries(&bed, 2 * LAYERS);
+    plan_finish(&bed.plan);
+    int64_t before = peak_of(&bed.plan);
+    plan_lower_peak(&bed.plan, &bed.arena);
+    plan_finish(&bed.plan);
+    assert_true(before >= (int64_t)2 * LAYERS * 4032 - 4032);
+    if (peak_of(&bed.plan) * 100 > before * 53)
+        TEST_FAILED("%lld of %lld bytes", (long long)peak_of(&bed.plan), (long long)before);
+    arena_release(&bed.arena);
+}
+
 /* A plan of up to 40 launches in each part, each of which reads what was made shortly before, or
  * anything of the first part. Each part has an output at its end. */
 static void draw(struct bed *bed, uint64_t key, uint64_t *n)
@@ -304,7 +340,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cheap_ones_run_again),       cmocka_unit_test(what_they_read_runs_again),
         cmocka_unit_test(what_ends_more_comes_first), cmocka_unit_test(plans_with_loops_stay),
-        cmocka_unit_test(drawn_plans_do_the_same),
+        cmocka_unit_test(deep_plans_run_again),       cmocka_unit_test(drawn_plans_do_the_same),
     };
     return cmocka_run_group_tests_name("plan-memory", tests, NULL, NULL);
 }

@@ -98,8 +98,8 @@ typedef int order_fn(const void *, const void *);
 static const struct {
     order_fn *by;
     uint32_t moves;
-} orders[] = {{by_size, 0},  {by_area, 0},  {by_first, 0}, {by_last, 0},
-              {by_life, 16}, {by_area, 16}, {by_size, 16}};
+} orders[] = {{by_size, 0},  {by_area, 0},   {by_life, 32},
+              {by_last, 32}, {by_first, 32}, {by_area, 16}};
 #define ORDERS (sizeof orders / sizeof *orders)
 
 static bool live_together(const struct layout_item *a, const struct layout_item *b)
