@@ -110,7 +110,9 @@ static bool rows_collide(const struct graph *g, const struct node *x, uint32_t d
     return bytes > 0 && bytes % PAGE_BYTES == 0;
 }
 
-#define LEAST_SHARED 64 /* rows that read each column, and columns that read each row */
+/* Rows that read each column, and columns that read each row: of fewer, copies cost more than they
+ * save where operands fit in a near cache. */
+#define LEAST_SHARED 256
 #define LEAST_STEPS 16
 
 /* Whether a product is one like the gradient of a weight, dy^T x: both operands lie in memory step
@@ -131,6 +133,7 @@ static bool along_steps(struct builder *b, value_id contract)
 }
 
 #define LARGE_WEIGHT (1 << 19) /* elements, from which on a copy is not soon in a cache again */
+#define MANY_COLUMNS 1024      /* so many results of each element of x pay for packing x */
 
 /* Whether a product is x w^T with a large w that is no parameter, so that it would be packed by
  * each call, and maybe for few rows of x. */
@@ -142,8 +145,9 @@ static bool has_large_weight(struct builder *b, value_id contract)
     int64_t columns, depth, rows = 1, least, most;
     if (n->attrs->batch != 0 || n->attrs->contract != 1 || w->rank != 2 || x->rank < 2 ||
         !dim_is_const(&g->dims, w->shape[0], &columns) ||
-        !dim_is_const(&g->dims, w->shape[1], &depth) || depth < LARGE_WEIGHT / columns ||
-        columns_contiguous(g, n->operands[1], 0) || !columns_contiguous(g, n->operands[1], 1))
+        !dim_is_const(&g->dims, w->shape[1], &depth) || columns < MANY_COLUMNS ||
+        depth < LARGE_WEIGHT / columns || columns_contiguous(g, n->operands[1], 0) ||
+        !columns_contiguous(g, n->operands[1], 1))
         return false;
     for (uint32_t i = 0; i + 1 < x->rank && rows < columns; i++) {
         dim_range(&g->dims, x->shape[i], &least, &most);
