@@ -110,7 +110,9 @@ static bool rows_collide(const struct graph *g, const struct node *x, uint32_t d
     return bytes > 0 && bytes % PAGE_BYTES == 0;
 }
 
-#define LEAST_SHARED 64 /* rows that read each column, and columns that read each row */
+/* Rows that read each column, and columns that read each row: of fewer, copies cost more than they
+ * save where operands fit in a near cache. */
+#define LEAST_SHARED 256
 #define LEAST_STEPS 16
 
 /* Whether a product is one like the gradient of a weight, dy^T x: both operands lie in memory step
@@ -130,6 +132,47 @@ static bool along_steps(struct builder *b, value_id contract)
            !columns_contiguous(g, n->operands[0], 1) && columns_contiguous(g, n->operands[1], 0);
 }
 
+#define LARGE_WEIGHT (1 << 19) /* elements, from which on a copy is not soon in a cache again */
+#define MANY_COLUMNS 1024      /* so many results of each element of x pay for packing x */
+
+/* Whether a product is x w^T with a large w that is no parameter, so that it would be packed by
+ * each call, and maybe for few rows of x. */
+static bool has_large_weight(struct builder *b, value_id contract)
+{
+    struct graph *g = b->graph;
+    const struct node *n = b_node(b, contract);
+    const struct node *x = b_node(b, n->operands[0]), *w = b_node(b, n->operands[1]);
+    int64_t columns, depth, rows = 1, least, most;
+    if (n->attrs->batch != 0 || n->attrs->contract != 1 || w->rank != 2 || x->rank < 2 ||
+        !dim_is_const(&g->dims, w->shape[0], &columns) ||
+        !dim_is_const(&g->dims, w->shape[1], &depth) || columns < MANY_COLUMNS ||
+        depth < LARGE_WEIGHT / columns || columns_contiguous(g, n->operands[1], 0) ||
+        !columns_contiguous(g, n->operands[1], 1))
+        return false;
+    for (uint32_t i = 0; i + 1 < x->rank && rows < columns; i++) {
+        dim_range(&g->dims, x->shape[i], &least, &most);
+        rows *= least < columns ? least : columns;
+    }
+    return rows < columns && !few_rows(g, x, n);
+}
+
+/* (w x^T)^T: w lies by rows as it should, and x, in panels, is the smaller one to pack where it has
+ * few rows. Tiles of the result are transposed when they are stored: in the other order all that
+ * reads it would be slow. */
+static value_id weight_as_rows(struct builder *b, value_id contract, int64_t panel)
+{
+    struct node n = *b_node(b, contract);
+    value_id x = n.operands[0], w = n.operands[1];
+    const uint8_t turned[2] = {1, 0};
+    bool wide = rows_collide(b->graph, b_node(b, w), 1);
+    x = b_flatten(b, x, 0, (int64_t)b_node(b, x)->rank - 2);
+    if (x == VALUE_NONE || !fits_panels(b, x, panel))
+        return contract;
+    x = columns_in_panels(b, x, wide ? 2 * panel : panel);
+    value_id y = b_transpose(b, b_contract(b, w, x, 0, 1), turned);
+    return b_reshape(b, b_unary(b, PRIM_COPY, y), n.shape, n.rank);
+}
+
 static value_id fit_operand(struct builder *b, value_id contract, bool from_input, int64_t panel)
 {
     const struct node *n = b_node(b, contract), *w = b_node(b, n->operands[1]);
@@ -140,6 +183,8 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
         return contract;
     if (from_input && along_steps(b, contract) && fits_panels(b, y, panel))
         return b_contract(b, rows_apart(b, x), columns_in_panels(b, y, panel), 0, 1);
+    if (from_input && has_large_weight(b, contract))
+        return weight_as_rows(b, contract, panel);
     bool few = few_rows(b->graph, b_node(b, x), n),
          wide = rows_collide(b->graph, b_node(b, x), depth);
     if (!from_input && batch == 0 && columns == 1 && depth >= 1)

@@ -157,7 +157,8 @@ static void default_row_block(const struct target *t, struct range m, int64_t de
 
 /* An operand whose rows of columns are a multiple of a page apart is packed from PACK_ROWS rows on,
  * or from PACK_FEW_ROWS if the reduction has PACK_DEPTH steps: reading it again for each tile costs
- * more then. */
+ * more then. So is one whose rows are a multiple of half a page apart, if no call has fewer than
+ * PACK_FEW_ROWS, for which the copy would not pay. */
 #define PACK_ROWS 256
 #define PACK_FEW_ROWS 48
 #define PACK_DEPTH 2048
@@ -221,7 +222,10 @@ static void default_plain(struct scheduling *c, struct range m, struct range n, 
         sum_tile(t, m, n, depth, out);
         return;
     }
-    bool known = m.lo == m.hi, far = step_bytes(c) % PAGE_BYTES == 0 && step_bytes(c) != 0;
+    bool known = m.lo == m.hi;
+    bool many = m.lo >= PACK_FEW_ROWS && depth > SHALLOW;
+    int64_t bytes = step_bytes(c);
+    bool far = bytes != 0 && bytes % (many ? PAGE_BYTES / 2 : PAGE_BYTES) == 0;
     int64_t columns = out->value[CONFIG_COLUMNS], usual = most_rows(t, c->form, columns);
     bool pack = far && (m.hi >= PACK_ROWS || (m.hi > PACK_FEW_ROWS && depth >= PACK_DEPTH));
     pack &= n.hi >= 4 * PACK_PANELS * columns;
