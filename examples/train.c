@@ -1,4 +1,5 @@
-/* Trains the network of mlp.json to read digits that it draws itself.
+/* Trains the network of mlp.json to read digits that it draws itself, with an optimizer of its own;
+ * train/digits.c leaves that to the package.
  * Usage: train PACKAGE KEY [STEPS]      the package is compiled with --backward --wrt params */
 #include <math.h>
 #include <stdio.h>
@@ -7,10 +8,12 @@
 
 #include "urza/run.h"
 
-enum { ROWS = 64, PIXELS = 28, INPUTS = PIXELS * PIXELS, CLASSES = 10, PARAMS_MOST = 16 };
+#include "train/draw.h"
+#include "train/random.h"
+
+enum { ROWS = 64, INPUTS = DRAW_PIXELS, CLASSES = DRAW_CLASSES, PARAMS_MOST = 16 };
 static float x[ROWS * INPUTS], y[ROWS * CLASSES], dy[ROWS * CLASSES];
 static int label[ROWS];
-static unsigned seed = 1;
 
 static void check(int code, const urza_error *err)
 {
@@ -20,30 +23,17 @@ static void check(int code, const urza_error *err)
     exit(1);
 }
 
-static float drawn(void) /* in [0, 1) */
+/* Uniform in [0, 1): each call another number. */
+static float drawn(void)
 {
-    seed = seed * 1664525u + 1013904223u;
-    return (float)(seed >> 8) / (float)(1 << 24);
+    static uint64_t count;
+    return random_unit(random_bits(1, RANDOM_UNSEEN, count++));
 }
 
-/* Digits of seven segments, moved by a few pixels, with noise. */
-static void draw_batch(void)
+static void draw_batch(int step)
 {
-    static const char segments[CLASSES] = {0x77, 0x24, 0x5d, 0x6d, 0x2e,
-                                           0x6b, 0x7b, 0x25, 0x7f, 0x6f};
-    static const int line[7][4] = {{4, 3, 9, 1},  {4, 3, 1, 9},   {12, 3, 1, 9}, {4, 11, 9, 1},
-                                   {4, 11, 1, 9}, {12, 11, 1, 9}, {4, 19, 9, 1}};
-    for (int row = 0; row < ROWS; row++) {
-        float *image = x + row * INPUTS;
-        int right = (int)(drawn() * 12), down = (int)(drawn() * 6);
-        label[row] = (int)(drawn() * CLASSES);
-        for (int i = 0; i < INPUTS; i++)
-            image[i] = 0.4F * drawn();
-        for (int s = 0; s < 7; s++)
-            for (int j = 0; j < line[s][3] && segments[label[row]] >> s & 1; j++)
-                for (int i = 0; i < line[s][2]; i++)
-                    image[(line[s][1] + down + j) * PIXELS + line[s][0] + right - 3 + i] += 0.6F;
-    }
+    for (int row = 0; row < ROWS; row++)
+        label[row] = draw_digit(x + row * INPUTS, random_bits(1, (uint64_t)step, (uint64_t)row));
 }
 
 /* The mean cross-entropy, and its gradient by y: softmax less the label. */
@@ -120,7 +110,7 @@ int main(int argc, char **argv)
     for (int step = 0; step < steps; step++) {
         urza_tape *tape;
         int right = 0;
-        draw_batch();
+        draw_batch(step);
         check(urza_forward_train(module, &in, 1, params, count, &out, 1, &tape, &err), &err);
         float now = loss(&right);
         urza_gradients wanted = {

@@ -67,6 +67,8 @@ int main(void)
         {"attention_arch", "B=1,S=17"},
         {"conv_arch", "B=1"},
         {"custom_graph", "B=7"},
+        {"char_transformer", "B=1,T=5"},
+        {"digits_conv", "B=3"},
     };
     struct CMUnitTest tests[sizeof examples / sizeof examples[0]];
     for (size_t i = 0; i < sizeof examples / sizeof examples[0]; i++)

@@ -57,20 +57,28 @@ static int64_t most_of(struct scheduling *c, uint32_t var)
 }
 
 /* Makes the tile of rows and jams it; where there may be fewer rows than a tile has, smaller tiles
- * of few rows. panel: a loop to put between the tiles and the rows of a tile; VAR_NONE: none.
+ * of few rows. panel: a loop to put between the tiles and the rows of a tile; VAR_NONE: none. Tiles
+ * of few rows have a copy of it.
  * Returns the loop over tiles; VAR_NONE: there is one tile. */
 static uint32_t tile_rows(struct scheduling *c, const struct config *config, uint32_t panel)
 {
     int64_t rows = config->value[CONFIG_ROWS], few = config->value[CONFIG_FEW_ROWS];
     bool whole = most_of(c, c->row) == rows;
     struct made tile = {.count = 2, .vars = {VAR_NONE, c->row}}, rest;
+    struct loop_site site;
     if (rows <= 1 || (!whole && !take_step(c, STEP_TILE, c->row, VAR_NONE, rows, &tile)))
         return VAR_NONE;
     if (panel != VAR_NONE)
         take_step(c, STEP_SWAP, tile.vars[1], panel, 0, NULL);
     jam(c, tile.vars[1]);
-    if (few > 1 && tile.count == 3 && take_step(c, STEP_CLAMP, tile.vars[2], VAR_NONE, few, &rest))
+    if (few > 1 && tile.count == 3 &&
+        take_step(c, STEP_CLAMP, tile.vars[2], VAR_NONE, few, &rest)) {
+        const struct stmt *copy =
+            site_of(c->nest, rest.vars[1], &site) ? only_loop(&site.loop->body) : NULL;
+        if (panel != VAR_NONE && copy)
+            take_step(c, STEP_SWAP, rest.vars[1], copy->var, 0, NULL);
         jam(c, rest.vars[1]);
+    }
     return tile.vars[0];
 }
 
