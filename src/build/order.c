@@ -32,6 +32,7 @@
 
 struct compile_wire {
     uint64_t seed;
+    int64_t peak_bytes;
     double tune_s;
     uint32_t strategy;
     bool training, backward, plain;
@@ -158,6 +159,7 @@ void order_compile(const struct compile_order *order, struct arena *arena, struc
 {
     const struct compile_options *options = order->options;
     const struct compile_wire wire = {.seed = options->seed,
+                                      .peak_bytes = options->peak_bytes,
                                       .tune_s = order->tune_s,
                                       .strategy = options->strategy,
                                       .training = options->training,
@@ -270,6 +272,7 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
     struct compile_options options = {.targets = texts[0],
                                       .strategy = (enum strategy)wire.strategy,
                                       .seed = wire.seed,
+                                      .peak_bytes = wire.peak_bytes,
                                       .training = wire.training,
                                       .backward = wire.backward,
                                       .wrt = texts[6],

@@ -21,6 +21,7 @@
 
 #define NS_PER_MS 1e6
 #define THREADS_MOST 8
+#define PEAK_MB_MOST 1e9
 #define TUNE_SECONDS 60.0
 #define KERNEL_SECONDS 3.0
 #define TUNE_SECONDS_MAX 1e6
@@ -33,7 +34,8 @@ struct request {
     struct given given;
     uint64_t seed;
     bool is_unsigned, no_cache, record, degrade, backward;
-    double tune_s; /* 0: do not measure */
+    double tune_s;  /* 0: do not measure */
+    double peak_mb; /* 0: not given */
     double timeout_s;
     enum strategy strategy;
 };
@@ -84,6 +86,10 @@ static bool check_request(struct request *request, struct error *err)
         return fail(err, ERR_USAGE, "--timeout: at most %g s", TIMEOUT_SECONDS_MAX);
     if (request->wrt && !request->backward && !request->step)
         return fail(err, ERR_USAGE, "--wrt goes with --backward or --step");
+    if (request->peak_mb > 0 && !request->backward)
+        return fail(err, ERR_USAGE, "--memory goes with --backward");
+    if (request->peak_mb > PEAK_MB_MOST)
+        return fail(err, ERR_USAGE, "--memory: at most %g MB", PEAK_MB_MOST);
     if (request->loss && !request->step)
         return fail(err, ERR_USAGE, "--loss goes with --step");
     if (request->step && request->backward)
@@ -123,6 +129,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         {"wrt", 0, OPTION_TEXT, "LIST", &request.wrt,
          "--backward: x,params: gradients of these inputs and parameters (default: of all floats); "
          "--step: train these (default: params)"},
+        {"memory", 0, OPTION_REAL, "MB", &request.peak_mb,
+         "--backward: for temporaries at typical sizes, at most; more is then computed again"},
         {"step", 0, OPTION_TEXT, "OPTIMIZER", &request.step,
          "compile a whole training step: adamw, or \"sgd(momentum=0.9, clip_norm=1)\" ..."},
         {"loss", 0, OPTION_TEXT, "LOSS", &request.loss,
@@ -247,6 +255,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                     .backward = request->backward,
                     .wrt = request->wrt,
                     .threads = threads_here(),
+                    .peak_bytes = (int64_t)(1e6 * request->peak_mb),
                     .step = request->step,
                     .loss = request->loss,
                     .folder = bundle_folder(cli, request->file),

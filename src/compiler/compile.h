@@ -125,6 +125,10 @@ struct compile_options {
     bool backward;   /* the package gets a training step, too */
     const char *wrt; /* for it: names of inputs and params, separated by commas; "params": all of
                         them; NULL: all inputs and params that are floats */
+    /* Of the training step's temporaries: the peak at typical sizes, in bytes, at most; what was to
+     * be saved is computed again, at any cost. ERR_LIMIT where that is not enough. 0: whatever
+     * costs next to nothing is computed again. */
+    int64_t peak_bytes;
     /* Compiles a whole training step of the blueprint in its place (step/step.h); of what wrt says,
      * or of all params that are floats. NULL: none. */
     const char *step, *loss;

@@ -99,8 +99,13 @@ void unit_share(struct job *job, struct unit *unit); /* finds kernels with equal
 void unit_find_in_place(struct unit *unit);
 /* plan_memory.c: changes a plan that was not finished, so that its peak at typical sizes falls: the
  * order of launches in each entry, and which run again. updated: by buffer, the output that a
- * launch writes over it, or PLAN_NONE; NULL: none is, as in a plan with two entries. */
-void plan_lower_peak(struct plan *plan, const uint32_t *updated, struct arena *arena);
+ * launch writes over it, or PLAN_NONE; NULL: none is, as in a plan with two entries. budget: for a
+ * plan with two entries, the peak to reach, in bytes, at any cost; 0: none. */
+void plan_lower_peak(struct plan *plan, const uint32_t *updated, int64_t budget,
+                     struct arena *arena);
+/* The peak of a plan's temporaries at typical sizes, in bytes; -1: not known, as of a plan with
+ * loops. */
+int64_t plan_peak(struct plan *plan, struct arena *arena);
 /* planner.c: adds the target to job->contents. */
 bool unit_plan(struct job *job, struct unit *unit, struct error *err);
 

@@ -32,6 +32,7 @@ static bool find_key(const char *text, size_t size, const struct compile_options
         uint8_t text[SHA256_BYTES], targets[SHA256_BYTES], wrt[SHA256_BYTES], public_key[32];
         uint8_t step[SHA256_BYTES], loss[SHA256_BYTES];
         uint64_t seed;
+        int64_t peak_bytes;
         uint32_t strategy;
         bool training, has_targets, has_key, plain, backward, has_wrt, has_step, has_loss;
         char compiler[124];
@@ -43,9 +44,10 @@ static bool find_key(const char *text, size_t size, const struct compile_options
              .plain = options->plain,
              .backward = options->backward,
              .has_wrt = (options->backward || options->step) && options->wrt,
+             .peak_bytes = options->backward ? options->peak_bytes : 0,
              .has_step = options->step,
              .has_loss = options->step && options->loss};
-    _Static_assert(sizeof key == 192 + 20 + 124, "no padding");
+    _Static_assert(sizeof key == 192 + 28 + 124, "no padding");
     char version[CODEGEN_VERSION_BYTES];
     if (!options->cache || options->dims || options->known_count > 0 || options->chooser ||
         options->observer || options->dump || onnx_looks_like(text, size) ||

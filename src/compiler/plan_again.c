@@ -9,7 +9,8 @@
  *
  * What that launch reads must be there, too: saved, or made again in turn. What saves the most
  * bytes of the peak for its cost comes first, until nothing lowers the peak. That is greedy: the
- * best choice is NP-hard. */
+ * best choice is NP-hard. Where there is a budget, and what is cheap does not reach it, launches
+ * run again whatever they cost, until the peak is within it. */
 #include <string.h>
 
 #include "compiler/plan_memory_priv.h"
@@ -18,6 +19,7 @@
 
 /* Operations and elements read, for each element of a result that is made again, at most. */
 #define CHEAP 100
+#define DEAR ((int64_t)1 << 40) /* the same, to keep to a budget */
 #define SHARE 32  /* all that runs again costs at most one operation in so many of the step's */
 #define PIECES 64 /* of very many buffers: parts of forward_train whose buffers go together */
 #define CHAIN 16  /* launches that run again for one another */
@@ -81,7 +83,8 @@ static void touch(struct sequence *q, uint32_t buffer)
 /* Which buffers are made again, and the sequence with that. */
 struct again {
     struct memory_subject *s;
-    bool *made; /* by buffer: backward makes it again */
+    int64_t cheap; /* what a launch that runs again may cost for each element */
+    bool *made;    /* by buffer: backward makes it again */
     struct sequence q;
     int64_t *change;
     bool *alive, *saved; /* by buffer, of the present sequence: scratch of choose */
@@ -160,7 +163,7 @@ static void wish_add(const struct again *a, uint32_t buffer, bool with_reads, st
     for (uint32_t k = 0; with_reads && k < launch->arg_count; k++) {
         uint32_t id = launch->args[k];
         if (!launch_writes(launch, k) && !a->saved[id] && !a->made[id] &&
-            may_run_again(s, id, CHEAP))
+            may_run_again(s, id, a->cheap))
             wish_add(a, id, true, out);
     }
 }
@@ -238,7 +241,7 @@ static bool choose(struct again *a, int64_t left, struct wish *out)
     int64_t peak = a->q.peak;
     uint32_t buffers = s->plan->buffers.count;
     double most = 0;
-    look_at(a, CHEAP);
+    look_at(a, a->cheap);
     for (uint32_t i = 0; i < 2 * buffers && s->steps < STEPS_MOST; i++) {
         struct wish wish = {.count = 0};
         if (!a->alive[i / 2])
@@ -290,30 +293,46 @@ static void apply(struct again *a)
     plan->entries.items[1].count += a->q.count - old;
 }
 
-void plan_make_again(struct plan *plan, struct arena *arena)
+/* One wish after the other, while one lowers the peak and that is above `enough`. */
+static void grant_wishes(struct again *a, int64_t enough, int64_t *left)
+{
+    struct wish wish;
+    while (a->q.peak > enough && choose(a, *left, &wish)) {
+        grant(a, &wish, true);
+        *left -= wish.cost;
+        run_again(a);
+    }
+}
+
+void plan_make_again(struct plan *plan, int64_t budget, struct arena *arena)
 {
     struct memory_subject s;
     if (plan->entries.count != 2 || !subject_init(&s, plan, arena))
         return;
     struct again a = {.s = &s,
+                      .cheap = CHEAP,
                       .made = ARENA_ARRAY(arena, bool, plan->buffers.count + 1),
                       .alive = ARENA_ARRAY(arena, bool, plan->buffers.count + 1),
                       .saved = ARENA_ARRAY(arena, bool, plan->buffers.count + 1),
                       .change = ARENA_ARRAY(arena, int64_t, 2 * (size_t)plan->forward.count + 2)};
+    uint32_t *chain = ARENA_ARRAY(arena, uint32_t, plan->buffers.count + 1);
     sequence_init(&s, &a.q);
     run_again(&a);
-    int64_t before = a.q.peak, left = s.all / SHARE;
+    int64_t before = a.q.peak, left = s.all / SHARE, any = INT64_MAX;
     /* One after the other, each takes as many trials as there are. */
     uint64_t trials = look_at(&a, CHEAP), steps = s.steps;
     bool many = trials * trials * steps > STEPS_MOST;
     for (int64_t cheap = CHEAP / 16; many && cheap <= CHEAP; cheap *= 4)
-        grant_pieces(&a, cheap, ARENA_ARRAY(arena, uint32_t, plan->buffers.count + 1), &left);
-    for (struct wish wish; !many && choose(&a, left, &wish);) {
-        grant(&a, &wish, true);
-        left -= wish.cost;
-        run_again(&a);
-    }
+        grant_pieces(&a, cheap, chain, &left);
+    if (!many)
+        grant_wishes(&a, 0, &left);
     run_again(&a);
-    if (a.q.peak < before - before / WORTH)
+    for (int64_t cheap = CHEAP; many && budget > 0 && a.q.peak > budget && cheap < DEAR; cheap *= 4)
+        grant_pieces(&a, cheap, chain, &any);
+    a.cheap = DEAR;
+    if (!many && budget > 0)
+        grant_wishes(&a, budget, &any);
+    run_again(&a);
+    if (a.q.peak < before - (budget > 0 ? 0 : before / WORTH))
         apply(&a);
 }

@@ -62,9 +62,10 @@ bool subject_init(struct memory_subject *s, struct plan *plan, struct arena *are
     return look(s);
 }
 
-void plan_lower_peak(struct plan *plan, const uint32_t *updated, struct arena *arena)
+void plan_lower_peak(struct plan *plan, const uint32_t *updated, int64_t budget,
+                     struct arena *arena)
 {
     plan_order(plan, updated, arena);
-    plan_make_again(plan, arena);
+    plan_make_again(plan, budget, arena);
     plan_order(plan, updated, arena);
 }

@@ -24,8 +24,9 @@ struct memory_subject {
 bool subject_init(struct memory_subject *s, struct plan *plan, struct arena *arena);
 
 /* plan_again.c: has cheap launches of forward_train run again in backward, instead of saving what
- * they computed, if that lowers the peak. */
-void plan_make_again(struct plan *plan, struct arena *arena);
+ * they computed, if that lowers the peak; with a budget in bytes (0: none) others, too, until the
+ * peak is within it. */
+void plan_make_again(struct plan *plan, int64_t budget, struct arena *arena);
 
 /* plan_order.c: another order of the launches of each entry, if that lowers the peak. */
 void plan_order(struct plan *plan, const uint32_t *updated, struct arena *arena);

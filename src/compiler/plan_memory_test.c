@@ -144,7 +144,7 @@ static void cheap_ones_run_again(void **state)
         bed_init(&bed);
         chain(&bed, rows[i].asked);
         uint64_t y = output_of(&bed.plan, 0, 3), d = output_of(&bed.plan, 1, 5);
-        plan_lower_peak(&bed.plan, NULL, &bed.arena);
+        plan_lower_peak(&bed.plan, NULL, 0, &bed.arena);
         plan_finish(&bed.plan);
         assert_int_equal(bed.plan.forward.count, rows[i].launches);
         assert_int_equal(bed.plan.entries.items[0].count, 3);
@@ -178,7 +178,7 @@ static void what_they_read_runs_again(void **state)
     add_launch(&bed, 6, 1000000, 1, (uint32_t[]){d, u, a}, 3);
     add_entries(&bed, 4);
     uint64_t before = output_of(&bed.plan, 1, 6);
-    plan_lower_peak(&bed.plan, NULL, &bed.arena);
+    plan_lower_peak(&bed.plan, NULL, 0, &bed.arena);
     plan_finish(&bed.plan);
     static const uint32_t order[] = {1, 2, 3, 4, 5, 1, 2, 6};
     assert_int_equal(bed.plan.forward.count, 8);
@@ -205,7 +205,7 @@ static void what_ends_more_comes_first(void **state)
     add_launch(&bed, 4, 1600, 1, (uint32_t[]){s, b, a}, 3);
     add_launch(&bed, 5, 1600, 1, (uint32_t[]){y, c, s}, 3);
     uint64_t before = output_of(&bed.plan, 0, 5);
-    plan_lower_peak(&bed.plan, NULL, &bed.arena);
+    plan_lower_peak(&bed.plan, NULL, 0, &bed.arena);
     plan_finish(&bed.plan);
     static const uint32_t order[] = {1, 2, 4, 3, 5};
     for (uint32_t i = 0; i < 5; i++)
@@ -223,7 +223,7 @@ static void plans_with_loops_stay(void **state)
     chain(&bed, 1000);
     const struct plan_loop loop = {.first = 0, .count = 1, .trips = dim_const(&bed.dims, 1)};
     VEC_PUSH(&bed.arena, &bed.plan.loops, loop);
-    plan_lower_peak(&bed.plan, NULL, &bed.arena);
+    plan_lower_peak(&bed.plan, NULL, 0, &bed.arena);
     assert_int_equal(bed.plan.forward.count, 5);
     arena_release(&bed.arena);
 }
@@ -310,7 +310,7 @@ static void drawn_plans_do_the_same(void **state)
         uint64_t y = output_of(plan, 0, first), d = output_of(plan, 1, count);
         for (uint32_t i = 0; i < count; i++)
             all += dim_is_const(plan->dims, plan->forward.items[i].asked, &asked) ? asked : 0;
-        plan_lower_peak(plan, NULL, &bed.arena);
+        plan_lower_peak(plan, NULL, 0, &bed.arena);
         plan_finish(plan);
         assert_int_equal(plan->entries.items[0].count, first);
         for (uint32_t i = 0; i < plan->forward.count; i++) {

@@ -6,6 +6,7 @@
  * A launch that writes over an input comes behind all others that read it. */
 #include <string.h>
 
+#include "compiler/compile_priv.h"
 #include "compiler/plan_memory_priv.h"
 
 #include "base/arena.h"
@@ -160,6 +161,12 @@ static int64_t peak(const struct memory_subject *s, const uint32_t *order)
         }
     }
     return most;
+}
+
+int64_t plan_peak(struct plan *plan, struct arena *arena)
+{
+    struct memory_subject s;
+    return subject_init(&s, plan, arena) ? peak(&s, NULL) : -1;
 }
 
 void plan_order(struct plan *plan, const uint32_t *updated, struct arena *arena)

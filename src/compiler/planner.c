@@ -277,6 +277,24 @@ static void plan_updates(struct planning *p, uint32_t *out)
     }
 }
 
+/* The order of launches, and which run again. */
+static bool plan_memory(struct planning *p)
+{
+    struct job *job = p->job;
+    struct plan *plan = &p->out->plan;
+    uint32_t *updated = ARENA_ARRAY(job->arena, uint32_t, plan->buffers.count + 1);
+    int64_t budget = plan->entries.count > 1 ? job->options->peak_bytes : 0;
+    plan_updates(p, updated);
+    plan_lower_peak(plan, p->unit->graph.updates.count > 0 ? updated : NULL, budget, job->arena);
+    int64_t peak = budget > 0 ? plan_peak(plan, job->arena) : 0;
+    return peak <= budget ||
+           fail(
+               p->err, ERR_LIMIT,
+               "its temporaries take %.3f MB at typical sizes, the least there is a plan for; %.3f "
+               "MB are allowed",
+               (double)peak * 1e-6, (double)budget * 1e-6);
+}
+
 static void describe_kernels(struct planning *p)
 {
     struct unit *unit = p->unit;
@@ -319,9 +337,8 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
         .arena = job->arena, .dims = &job->contents.graph.dims, .kernel_count = unit->codes.count};
     if (!plan_kernels(&p))
         return false;
-    uint32_t *updated = ARENA_ARRAY(job->arena, uint32_t, out->plan.buffers.count + 1);
-    plan_updates(&p, updated);
-    plan_lower_peak(&out->plan, unit->graph.updates.count > 0 ? updated : NULL, job->arena);
+    if (!plan_memory(&p))
+        return false;
     plan_finish(&out->plan);
     describe_kernels(&p);
     struct strbuf *dump = job_dump(job, "plan", unit, NULL);
