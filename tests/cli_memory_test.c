@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "base/strbuf.h"
 
 /* Three layers and names that are markup; B rows. */
 static const char net[] =
@@ -154,6 +155,50 @@ static void test_relu_saves_its_result(void **state)
     json_decref(memory);
 }
 
+static void says(struct fixture *f, enum error_code code, const char *line, const char *words)
+{
+    struct outcome outcome = expect(f, code, line);
+    if (!strstr(outcome.err, words))
+        TEST_FAILED("%s\nsays %s\nand not %s", line, outcome.err, words);
+    assert_string_equal(outcome.out, "");
+}
+
+/* Six layers of tanh, whose results backward reads: with a budget some are made again, by their
+ * products. */
+static void test_budget(void **state)
+{
+    struct fixture *f = *state;
+    struct strbuf text;
+    strbuf_init(&text, &f->arena);
+    strbuf_puts(&text, "{\"format\": \"urza.blueprint/1\", \"inputs\": [{\"id\": \"h0\", \"dtype\":"
+                       " \"f32\", \"shape\": [64, 32]}], \"params\": [");
+    for (int i = 0; i < 6; i++)
+        strbuf_printf(&text,
+                      "%s{\"id\": \"w%d\", \"dtype\": \"f32\", \"shape\": [32, 32], \"init\":"
+                      " {\"kind\": \"kaiming_uniform\", \"seed\": %d}}",
+                      i > 0 ? ", " : "", i, i);
+    strbuf_puts(&text, "], \"nodes\": [");
+    for (int i = 0; i < 6; i++)
+        strbuf_printf(&text,
+                      "%s{\"id\": \"l%d\", \"op\": \"linear\", \"in\": [\"h%d\", \"w%d\"]},"
+                      "{\"id\": \"h%d\", \"op\": \"tanh\", \"in\": [\"l%d\"]}",
+                      i > 0 ? ", " : "", i, i, i, i + 1, i);
+    strbuf_puts(&text, "], \"outputs\": [\"h6\"]}");
+    compile(f, text.data, " --backward --strategy fast --target x86-64-v2");
+    json_t *memory = answer(f, "inspect net.urza --memory --backward --json");
+    json_int_t all = number(memory, "peak_bytes");
+    json_decref(memory);
+    compile(f, text.data, " --backward --target x86-64-v2 --memory 0.05"); /* verified */
+    memory = answer(f, "inspect net.urza --memory --backward --json");
+    judge(memory);
+    assert_true(all > 60000 && number(memory, "peak_bytes") <= 50000);
+    json_decref(memory);
+    says(f, ERR_LIMIT, "compile net.json --backward --memory 0.01 -o net.urza",
+         "0.010 MB are allowed");
+    says(f, ERR_USAGE, "compile net.json --memory 1", "--memory goes with --backward");
+    says(f, ERR_USAGE, "compile net.json --backward --memory -1", "above 0");
+}
+
 /* Steps of two blocks, with room for other packing: 19.4 and 3.6 MB once. PyTorch 2.15 in eager
  * mode has 9.99 and 3.61 MB alive (bench/peers/memory.py). */
 static void test_examples(void **state)
@@ -255,14 +300,6 @@ static void test_picture(void **state)
     assert_null(strstr(svg, ">backward</text>"));
 }
 
-static void says(struct fixture *f, enum error_code code, const char *line, const char *words)
-{
-    struct outcome outcome = expect(f, code, line);
-    if (!strstr(outcome.err, words))
-        TEST_FAILED("%s\nsays %s\nand not %s", line, outcome.err, words);
-    assert_string_equal(outcome.out, "");
-}
-
 static void test_refuses(void **state)
 {
     struct fixture *f = *state;
@@ -304,9 +341,9 @@ int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
     const struct CMUnitTest tests[] = {
-        CLI_TEST(test_numbers, build),  CLI_TEST(test_relu_saves_its_result, build),
-        CLI_TEST(test_examples, build), CLI_TEST(test_picture, build),
-        CLI_TEST(test_refuses, build),
+        CLI_TEST(test_numbers, build), CLI_TEST(test_relu_saves_its_result, build),
+        CLI_TEST(test_budget, build),  CLI_TEST(test_examples, build),
+        CLI_TEST(test_picture, build), CLI_TEST(test_refuses, build),
     };
     return cmocka_run_group_tests_name("cli-memory", tests, NULL, NULL);
 }

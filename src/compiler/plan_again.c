@@ -11,6 +11,7 @@
  * bytes of the peak for its cost comes first, until nothing lowers the peak. That is greedy: the
  * best choice is NP-hard. Where there is a budget, and what is cheap does not reach it, launches
  * run again whatever they cost, until the peak is within it. */
+#include <math.h>
 #include <string.h>
 
 #include "compiler/plan_memory_priv.h"
@@ -20,7 +21,8 @@
 /* Operations and elements read, for each element of a result that is made again, at most. */
 #define CHEAP 100
 #define DEAR ((int64_t)1 << 40) /* the same, to keep to a budget */
-#define SHARE 32  /* all that runs again costs at most one operation in so many of the step's */
+#define SHARE 32 /* all that runs again costs at most one operation in so many of the step's */
+#define EXCESS_POWER 6
 #define PIECES 64 /* of very many buffers: parts of forward_train whose buffers go together */
 #define CHAIN 16  /* launches that run again for one another */
 #define WORTH 50  /* a peak that falls by less than one part in so many is left as it is */
@@ -38,7 +40,8 @@ struct sequence {
      * the first turn and the last one; first NONE: never. */
     uint32_t *begin, *end;
     int64_t peak;
-    uint32_t at; /* the first turn with the peak */
+    uint32_t at;   /* the first turn with the peak */
+    double excess; /* what is above the budget, over the turns; high peaks count more */
 };
 
 static void sequence_init(const struct memory_subject *s, struct sequence *q)
@@ -49,8 +52,9 @@ static void sequence_init(const struct memory_subject *s, struct sequence *q)
         .end = ARENA_ARRAY(s->arena, uint32_t, 2 * (size_t)s->plan->buffers.count + 1)};
 }
 
-/* The peak of a sequence whose lifetimes are known. change: scratch, one more than turns. */
-static void find_peak(struct memory_subject *s, struct sequence *q, int64_t *change)
+/* The peak of a sequence whose lifetimes are known, and what is above a budget. change: scratch,
+ * one more than turns. */
+static void find_peak(struct memory_subject *s, struct sequence *q, int64_t budget, int64_t *change)
 {
     uint32_t buffers = s->plan->buffers.count;
     int64_t alive = 0;
@@ -63,8 +67,10 @@ static void find_peak(struct memory_subject *s, struct sequence *q, int64_t *cha
         change[q->end[i] + 1] -= bytes;
     }
     q->peak = 0;
+    q->excess = 0;
     for (uint32_t i = 0; i < q->count; i++) {
         alive += change[i];
+        q->excess += alive > budget ? pow((double)(alive - budget), EXCESS_POWER) : 0;
         if (alive > q->peak) {
             q->peak = alive;
             q->at = i;
@@ -83,8 +89,9 @@ static void touch(struct sequence *q, uint32_t buffer)
 /* Which buffers are made again, and the sequence with that. */
 struct again {
     struct memory_subject *s;
-    int64_t cheap; /* what a launch that runs again may cost for each element */
-    bool *made;    /* by buffer: backward makes it again */
+    int64_t cheap;  /* what a launch that runs again may cost for each element */
+    int64_t budget; /* 0: the peak alone counts */
+    bool *made;     /* by buffer: backward makes it again */
     struct sequence q;
     int64_t *change;
     bool *alive, *saved; /* by buffer, of the present sequence: scratch of choose */
@@ -124,9 +131,10 @@ static void run_again(struct again *a)
     for (uint32_t i = 0; i < s->plan->forward.count; i++)
         if (!add_turn(a, (struct turn){i, false}, 0)) {
             a->q.peak = INT64_MAX;
+            a->q.excess = INFINITY;
             return;
         }
-    find_peak(s, &a->q, a->change);
+    find_peak(s, &a->q, a->budget, a->change);
 }
 
 /* Whether a launch of forward_train wrote the buffer, and nothing else, and costs at most `cheap`
@@ -181,8 +189,8 @@ static uint32_t look_at(struct again *a, int64_t cheap)
     uint32_t count = 0;
     for (uint32_t i = 0; i < s->plan->buffers.count; i++) {
         a->saved[i] = a->q.begin[i] != NONE && a->q.end[i] >= s->first;
-        a->alive[i] = a->saved[i] && a->q.begin[i] <= a->q.at && a->q.end[i] >= a->q.at &&
-                      may_run_again(s, i, cheap);
+        bool there = a->q.begin[i] <= a->q.at && a->q.end[i] >= a->q.at;
+        a->alive[i] = a->saved[i] && (there || a->budget > 0) && may_run_again(s, i, cheap);
         count += a->alive[i];
     }
     return count;
@@ -233,14 +241,20 @@ static void grant_pieces(struct again *a, int64_t cheap, uint32_t *chain, int64_
     }
 }
 
-/* The wish that lowers the peak most for its cost; false: none does. a holds the present
+/* What is to fall: the peak; with a budget, what is above it, since the same peak may be in several
+ * places. */
+static double measure(const struct again *a)
+{
+    return a->budget > 0 ? a->q.excess : (double)a->q.peak;
+}
+
+/* The wish that lowers the measure most for its cost; false: none does. a holds the present
  * sequence. */
 static bool choose(struct again *a, int64_t left, struct wish *out)
 {
     struct memory_subject *s = a->s;
-    int64_t peak = a->q.peak;
     uint32_t buffers = s->plan->buffers.count;
-    double most = 0;
+    double most = 0, now = measure(a);
     look_at(a, a->cheap);
     for (uint32_t i = 0; i < 2 * buffers && s->steps < STEPS_MOST; i++) {
         struct wish wish = {.count = 0};
@@ -252,7 +266,7 @@ static bool choose(struct again *a, int64_t left, struct wish *out)
         grant(a, &wish, true);
         run_again(a);
         grant(a, &wish, false);
-        double gain = a->q.peak < peak ? (double)(peak - a->q.peak) / (1 + (double)wish.cost) : 0;
+        double gain = (now - measure(a)) / (1 + (double)wish.cost);
         if (gain > most) {
             most = gain;
             *out = wish;
@@ -293,11 +307,11 @@ static void apply(struct again *a)
     plan->entries.items[1].count += a->q.count - old;
 }
 
-/* One wish after the other, while one lowers the peak and that is above `enough`. */
-static void grant_wishes(struct again *a, int64_t enough, int64_t *left)
+/* One wish after the other, while one helps. */
+static void grant_wishes(struct again *a, int64_t *left)
 {
     struct wish wish;
-    while (a->q.peak > enough && choose(a, *left, &wish)) {
+    while (measure(a) > 0 && choose(a, *left, &wish)) {
         grant(a, &wish, true);
         *left -= wish.cost;
         run_again(a);
@@ -325,13 +339,15 @@ void plan_make_again(struct plan *plan, int64_t budget, struct arena *arena)
     for (int64_t cheap = CHEAP / 16; many && cheap <= CHEAP; cheap *= 4)
         grant_pieces(&a, cheap, chain, &left);
     if (!many)
-        grant_wishes(&a, 0, &left);
+        grant_wishes(&a, &left);
     run_again(&a);
     for (int64_t cheap = CHEAP; many && budget > 0 && a.q.peak > budget && cheap < DEAR; cheap *= 4)
         grant_pieces(&a, cheap, chain, &any);
     a.cheap = DEAR;
+    a.budget = budget;
+    run_again(&a);
     if (!many && budget > 0)
-        grant_wishes(&a, budget, &any);
+        grant_wishes(&a, &any);
     run_again(&a);
     if (a.q.peak < before - (budget > 0 ? 0 : before / WORTH))
         apply(&a);

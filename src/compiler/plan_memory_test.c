@@ -156,6 +156,34 @@ static void cheap_ones_run_again(void **state)
     }
 }
 
+/* Whatever it costs, where there is a budget, and no more than that takes. */
+static void a_budget_makes_dear_ones_run_again(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t budget;
+        uint32_t launches;
+        int64_t peak;
+    } rows[] = {{3 * 4032, 5, 3 * 4032},
+                {3 * 4032 - 1, 6, 2 * 4032},
+                {2 * 4032, 6, 2 * 4032},
+                {1, 6, 2 * 4032}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct bed bed;
+        bed_init(&bed);
+        chain(&bed, 100000000);
+        uint64_t y = output_of(&bed.plan, 0, 3), d = output_of(&bed.plan, 1, 5);
+        plan_lower_peak(&bed.plan, NULL, rows[i].budget, &bed.arena);
+        assert_int_equal(plan_peak(&bed.plan, &bed.arena), rows[i].peak);
+        plan_finish(&bed.plan);
+        assert_int_equal(bed.plan.forward.count, rows[i].launches);
+        assert_int_equal(peak_of(&bed.plan), rows[i].peak);
+        assert_true(y == output_of(&bed.plan, 0, 3));
+        assert_true(d == output_of(&bed.plan, 1, bed.plan.forward.count));
+        arena_release(&bed.arena);
+    }
+}
+
 /* x ─► t ─► a ─► b ─► y, where backward wants a, and t is gone by then: both run again, or t would
  * be saved in the place of a. */
 static void what_they_read_runs_again(void **state)
@@ -254,7 +282,7 @@ static void deep_plans_run_again(void **state)
     add_entries(&bed, 2 * LAYERS);
     plan_finish(&bed.plan);
     int64_t before = peak_of(&bed.plan);
-    plan_lower_peak(&bed.plan, &bed.arena);
+    plan_lower_peak(&bed.plan, NULL, 0, &bed.arena);
     plan_finish(&bed.plan);
     assert_true(before >= (int64_t)2 * LAYERS * 4032 - 4032);
     if (peak_of(&bed.plan) * 100 > before * 53)
@@ -297,7 +325,7 @@ static void drawn_plans_do_the_same(void **state)
 {
     (void)state;
     uint64_t key = rng_key(5), n = 0;
-    uint32_t lower = 0, longer = 0;
+    uint32_t lower = 0, longer = 0, reached = 0;
     for (uint32_t round = 0; round < 600; round++) {
         struct bed bed;
         bed_init(&bed);
@@ -310,7 +338,8 @@ static void drawn_plans_do_the_same(void **state)
         uint64_t y = output_of(plan, 0, first), d = output_of(plan, 1, count);
         for (uint32_t i = 0; i < count; i++)
             all += dim_is_const(plan->dims, plan->forward.items[i].asked, &asked) ? asked : 0;
-        plan_lower_peak(plan, NULL, 0, &bed.arena);
+        int64_t budget = round % 3 == 0 ? before * 3 / 4 : 0;
+        plan_lower_peak(plan, NULL, budget, &bed.arena);
         plan_finish(plan);
         assert_int_equal(plan->entries.items[0].count, first);
         for (uint32_t i = 0; i < plan->forward.count; i++) {
@@ -325,22 +354,28 @@ static void drawn_plans_do_the_same(void **state)
             assert_true(runs[i] > 0);
         assert_true(y == output_of(plan, 0, first));
         assert_true(d == output_of(plan, 1, plan->forward.count));
-        assert_true(more * 32 <= all);
+        assert_true(budget > 0 || more * 32 <= all);
+        reached += budget > 0 && peak_of(plan) <= budget;
         assert_true(peak_of(plan) <= before);
         lower += peak_of(plan) < before;
         longer += plan->forward.count > count;
         arena_release(&bed.arena);
     }
-    print_message("%u peaks are lower, %u plans run something again\n", lower, longer);
-    assert_true(lower > 200 && longer > 100);
+    print_message("%u peaks are lower, %u plans run something again, %u of 200 reach a budget\n",
+                  lower, longer, reached);
+    assert_true(lower > 200 && longer > 100 && reached > 25);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(cheap_ones_run_again),       cmocka_unit_test(what_they_read_runs_again),
-        cmocka_unit_test(what_ends_more_comes_first), cmocka_unit_test(plans_with_loops_stay),
-        cmocka_unit_test(deep_plans_run_again),       cmocka_unit_test(drawn_plans_do_the_same),
+        cmocka_unit_test(a_budget_makes_dear_ones_run_again),
+        cmocka_unit_test(cheap_ones_run_again),
+        cmocka_unit_test(what_they_read_runs_again),
+        cmocka_unit_test(what_ends_more_comes_first),
+        cmocka_unit_test(plans_with_loops_stay),
+        cmocka_unit_test(deep_plans_run_again),
+        cmocka_unit_test(drawn_plans_do_the_same),
     };
     return cmocka_run_group_tests_name("plan-memory", tests, NULL, NULL);
 }

@@ -1,12 +1,13 @@
 #include "verify/test_util.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/arena.h"
 #include "base/error.h"
 #include "graph/text.h"
 #include "verify/launch.h"
-#include "verify/sample.h"
+#include "verify/scene.h"
 
 /* The answer for three elements of which the middle one has these bits. */
 static void expect(enum dtype dtype, uint64_t a, uint64_t b, bool differs)
@@ -78,11 +79,75 @@ static void drawn_elements_are_those_of_the_whole(void **state)
     arena_release(&arena);
 }
 
+#define NUDGED 1000
+
+/* The elements of a param, as a whole and in pieces of all sizes: the same ones. */
+static void load_whole(const struct interp_lazy *lazy, union cell *out)
+{
+    lazy->load(lazy, 0, NUDGED, out);
+    for (int64_t size = 1; size < NUDGED; size = 3 * size + 1) {
+        union cell pieces[NUDGED];
+        for (int64_t at = 0; at < NUDGED; at += size)
+            lazy->load(lazy, at, size < NUDGED - at ? size : NUDGED - at, pieces + at);
+        assert_memory_equal(pieces, out, sizeof pieces);
+    }
+}
+
+/* Floats move to a neighbour or stay, whatever is loaded of a param at a time; integers, zeros,
+ * infinities and NaNs stay. The original is not changed. */
+static void nudges_move_by_one(void **state)
+{
+    (void)state;
+    static const char text[] = "graph \"n\"\n"
+                               "%1 = param \"w\" : f32[1000]\n"
+                               "%2 = param \"i\" : i32[1000]\n"
+                               "%3 = exp %1 : f32[1000]\n"
+                               "output \"y\" %3\n";
+    struct arena arena;
+    struct error err;
+    struct graph graph;
+    float w[NUDGED], kept[NUDGED];
+    int32_t n[NUDGED];
+    union cell cells[NUDGED];
+    int down = 0, up = 0;
+    arena_init(&arena);
+    assert_true(graph_parse(&graph, &arena, text, strlen(text), &err));
+    random_fill(DTYPE_F32, NUDGED, 1, FILL_SPECIAL, 0, w);
+    random_fill(DTYPE_I32, NUDGED, 2, FILL_NORMAL, 0, n);
+    memcpy(kept, w, sizeof w);
+    const struct package_param params[2] = {{DTYPE_F32, w, sizeof w}, {DTYPE_I32, n, sizeof n}};
+    struct tensor no_inputs[1] = {{0}};
+    struct whole whole = {.graph = &graph, .arena = &arena};
+    struct scene moved, from = {.whole = &whole,
+                                .sample = {.graph = &graph, .inputs = no_inputs, .params = params},
+                                .drawn = true};
+    assert_true(scene_nudge(&moved, &from, 3, &err));
+    load_whole(moved.sample.other_params[0], cells);
+    for (int i = 0; i < NUDGED; i++) {
+        float x = (float)cells[i].f;
+        if (isnan(w[i]) || isinf(w[i]) || w[i] == 0) {
+            assert_true(isnan(w[i]) ? isnan(x) : x == w[i]);
+            continue;
+        }
+        assert_true(x == w[i] || x == nextafterf(w[i], INFINITY) ||
+                    x == nextafterf(w[i], -INFINITY));
+        down += x < w[i];
+        up += x > w[i];
+    }
+    assert_true(down > NUDGED / 5 && up > NUDGED / 5);
+    load_whole(moved.sample.other_params[1], cells);
+    for (int i = 0; i < NUDGED; i++)
+        assert_int_equal(cells[i].i, n[i]);
+    assert_memory_equal(w, kept, sizeof w);
+    arena_release(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_the_sign_of_a_nan_is_free),
         cmocka_unit_test(drawn_elements_are_those_of_the_whole),
+        cmocka_unit_test(nudges_move_by_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,7 +90,7 @@ bool interpret(const struct graph *graph, const struct interp_options *options, 
  * infinities and NaNs. */
 static uint64_t nudged(uint64_t bits, uint64_t exponent, uint32_t random)
 {
-    uint64_t magnitude = bits & (2 * exponent - 1);
+    uint64_t magnitude = bits & (exponent | ((exponent & (~exponent + 1)) - 1)); /* no sign */
     if (magnitude < 2 || (bits & exponent) == exponent || random % 3 == 0)
         return bits;
     return random % 3 == 1 ? bits - 1 : bits + 1;
