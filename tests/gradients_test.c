@@ -135,8 +135,9 @@ static const struct honest {
     {"graph \"nan\"\n%1 = input \"x\" : f32[4]\n%2 = sub %1, %1 : f32[4]\n%3 = div %2, %2 : "
      "f32[4]\noutput \"y\" %3\n",
      false},
-    {"graph \"flat\"\n%1 = input \"x\" : f32[2]\n%2 = tanh %1 : f32[2]\n"
-     "%3 = mul %2, %2 : f32[2]\n%4 = tanh %3 : f32[2]\noutput \"y\" %4\n",
+    {"graph \"flat\"\n%1 = input \"x\" : f32[1]\n%2 = const 0.5 : f32[]\n"
+     "%3 = broadcast %2 {axes []} : f32[1]\n%4 = mul %1, %1 : f32[1]\n"
+     "%5 = mul %4, %3 : f32[1]\n%6 = tanh %5 : f32[1]\noutput \"y\" %6\n",
      true},
     {"graph \"corners\"\n%1 = input \"x\" : f32[64]\n%2 = const 6 : f32[]\n"
      "%3 = broadcast %2 {axes []} : f32[64]\n%4 = min %1, %3 : f32[64]\n"
