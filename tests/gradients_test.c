@@ -37,11 +37,21 @@ enum damage {
     DAMAGE_HALF,
     DAMAGE_LITTLE, /* a millionth too large */
     DAMAGE_TRANSPOSED,
+    DAMAGE_FAR,    /* doubled, but only where an input is larger than normal numbers are */
     DAMAGE_RESULT, /* the first result of forward_train */
     DAMAGE_COUNT
 };
-static const char *const damage_names[] = {"none",   "sign",       "zero",  "half",
-                                           "little", "transposed", "result"};
+static const char *const damage_names[] = {"none",   "sign",       "zero", "half",
+                                           "little", "transposed", "far",  "result"};
+
+/* Twice v, if an element of x, the first input, is beyond 7. */
+static value_id doubled_far(struct builder *b, value_id v)
+{
+    value_id size = b_unary(b, PRIM_ABS, b->graph->inputs.items[0]);
+    value_id most = b_reduce(b, PRIM_REDUCE_MAX, size, (const int64_t[]){0, 1}, 2, false);
+    value_id far = b_binary(b, PRIM_LT, b_const_like(b, most, 7), most);
+    return b_select(b, far, b_scale(b, v, 2), v);
+}
 
 static value_id damaged(struct builder *b, value_id v, enum damage damage)
 {
@@ -52,6 +62,7 @@ static value_id damaged(struct builder *b, value_id v, enum damage damage)
     case DAMAGE_HALF: return b_scale(b, v, 0.5);
     case DAMAGE_LITTLE: return b_scale(b, v, 1 + 0x1p-20);
     case DAMAGE_TRANSPOSED: return b_swap(b, v, 0, 1);
+    case DAMAGE_FAR: return doubled_far(b, v);
     case DAMAGE_RESULT: return b_scale(b, v, 1 + 0x1p-20);
     default: return v;
     }
@@ -110,7 +121,8 @@ static bool is_refused(const struct strbuf *package, struct arena *arena, bool *
 }
 
 /* Right steps whose derivatives are not finite everywhere: of the first two they are on part of the
- * numbers, and are judged there; of the last one nowhere. */
+ * numbers, and are judged there; of the third one nowhere. Then one of which large inputs leave
+ * slopes that are all rounding, corners, and one whose differences are not its derivative. */
 static const struct honest {
     const char *graph;
     bool judged;
@@ -123,6 +135,18 @@ static const struct honest {
     {"graph \"nan\"\n%1 = input \"x\" : f32[4]\n%2 = sub %1, %1 : f32[4]\n%3 = div %2, %2 : "
      "f32[4]\noutput \"y\" %3\n",
      false},
+    {"graph \"flat\"\n%1 = input \"x\" : f32[1]\n%2 = const 0.5 : f32[]\n"
+     "%3 = broadcast %2 {axes []} : f32[1]\n%4 = mul %1, %1 : f32[1]\n"
+     "%5 = mul %4, %3 : f32[1]\n%6 = tanh %5 : f32[1]\noutput \"y\" %6\n",
+     true},
+    {"graph \"corners\"\n%1 = input \"x\" : f32[64]\n%2 = const 6 : f32[]\n"
+     "%3 = broadcast %2 {axes []} : f32[64]\n%4 = min %1, %3 : f32[64]\n"
+     "%5 = neg %1 : f32[64]\n%6 = max %4, %5 : f32[64]\n%7 = abs %6 : f32[64]\n"
+     "output \"y\" %7\n",
+     true},
+    {"graph \"detached\"\n%1 = input \"x\" : f32[4]\n%2 = detach %1 : f32[4]\n"
+     "%3 = mul %2, %1 : f32[4]\noutput \"y\" %3\n",
+     true},
 };
 
 static bool passes(const struct honest *h, struct arena *arena)
@@ -176,7 +200,7 @@ int main(void)
             struct strbuf package;
             bool by_gradients = false, of_result = strcmp(outputs[o], "y") == 0;
             if ((d == DAMAGE_RESULT) != of_result ||
-                (d == DAMAGE_TRANSPOSED && strcmp(outputs[o], "grad.v") != 0))
+                ((d == DAMAGE_TRANSPOSED || d == DAMAGE_FAR) && strcmp(outputs[o], "grad.v") != 0))
                 continue;
             count++;
             if (!make(block, params, outputs[o], (enum damage)d, &arena, &package, &err)) {

@@ -29,10 +29,13 @@
 
 #define GROUPS_MOST 12
 #define SHARE_MOST 1e-9      /* of the terms' magnitude: many roundings of float64 */
-#define WIDE_SHARE_MOST 1e-6 /* the same where inputs are large, and so are inner values */
-#define WIDE 16              /* the largest of these inputs */
-#define LARGE_COST 4e9       /* operations of a step that is judged along one direction only */
-#define STEP 0x1p-20         /* of central differences, */
+#define WIDE_SHARE_MOST 1e-6 /* the same where inputs are large, and so are inner values, */
+#define WIDE_FLOOR                                                                              \
+    1e-9               /* and this part of the terms' magnitude at usual inputs: functions that \
+                          are flat there have slopes of which roundings leave nothing */
+#define WIDE 16        /* the largest of these inputs */
+#define LARGE_COST 4e9 /* operations of a step that is judged along one direction only */
+#define STEP 0x1p-20   /* of central differences, */
 #define DIFFERENCE_MOST 1e-3 /* and how far they may be off, beside four times their own error */
 
 struct gradients {
@@ -44,10 +47,11 @@ struct gradients {
     uint32_t sources;                   /* of the block, which are the step's first inputs */
     const struct tangent_tensor *found; /* the step's results */
     uint32_t groups;
-    bool finite;       /* all results of the block are, at this point */
-    bool detaches;     /* a value that hangs on what is differentiated is detached */
-    bool large;        /* there is one direction, without differences */
-    bool wide, widely; /* inputs are of the larger range; that was judged somewhere */
+    bool finite;               /* all results of the block are, at this point */
+    bool detaches;             /* a value that hangs on what is differentiated is detached */
+    bool large;                /* there is one direction, without differences */
+    bool wide, widely;         /* inputs are of the larger range; that was judged somewhere */
+    double usual[GROUPS_MOST]; /* by direction: the largest magnitude of terms at usual inputs */
     struct error err;
 };
 
@@ -221,8 +225,12 @@ static bool judge_direction(struct gradients *g, uint32_t group, struct outcome 
     bool wrong = isfinite(forward) && forward != 0 && g->finite && !g->wide;
     if (!isfinite(forward) || (!isfinite(backward) && !wrong))
         return true;
-    double most = g->wide ? WIDE_SHARE_MOST : SHARE_MOST;
-    double ratio = fabs(forward - backward) / (most * magnitude + 1e-300);
+    double most = SHARE_MOST * magnitude;
+    if (g->wide)
+        most = WIDE_SHARE_MOST * magnitude + WIDE_FLOOR * g->usual[group];
+    else
+        g->usual[group] = fmax(g->usual[group], magnitude);
+    double ratio = fabs(forward - backward) / (most + 1e-300);
     outcome->figure = fmax(outcome->figure, forward == backward ? 0 : ratio);
     outcome->ran = true;
     g->widely |= g->wide;
