@@ -88,6 +88,10 @@ class Tidy(unittest.TestCase):
         self.assertEqual(self.includes("src/compiler/codegen/x.c", llvm), [])
         self.assertEqual(len(self.includes("src/compiler/x.c", llvm)), 1)
         self.assertEqual(len(self.includes("examples/x.c", '#include "base/a.h"')), 1)
+        Path("examples/part").mkdir(parents=True)
+        Path("examples/part/p.h").touch()
+        self.assertEqual(self.includes("examples/x.c", '#include "part/p.h"'), [])
+        self.assertEqual(self.includes("examples/part/x.c", '#include "p.h"'), [])
 
     def test_words(self):
         def words(text):
