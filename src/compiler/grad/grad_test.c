@@ -229,6 +229,13 @@ static int check_smooth(const struct op_row *row, uint32_t index, double value, 
     return failures;
 }
 
+/* Differences see the steps of f16. The states of optimizers are sums of squares, whose root has no
+ * slope at 0: 0 times infinity is NaN, as in PyTorch. */
+static bool is_smooth(const struct op_row *row, double value)
+{
+    return strcmp(row->name, "to") != 0 && (value != 0 || strncmp(row->operands, "w g lr", 6) != 0);
+}
+
 /* Where formulas change from one branch to another, at 0 mostly, the gradient is right if the
  * operation is smooth there all the same. */
 static void test_smooth_borders(void **state)
@@ -240,7 +247,7 @@ static void test_smooth_borders(void **state)
     for (uint32_t i = 0; (row = op_at(i)) != NULL; i++)
         for (uint32_t index = 0; index < op_example_count(row); index++)
             for (size_t k = 0; k < sizeof values / sizeof *values; k++)
-                if (strcmp(row->name, "to") != 0) /* differences see the steps of f16 */
+                if (is_smooth(row, values[k]))
                     failures += check_smooth(row, index, values[k], &compared);
     assert_int_equal(failures, 0);
     assert_true(compared > 4000);
