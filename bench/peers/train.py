@@ -147,7 +147,7 @@ class Torch:
 
     def step(self, batch):
         self.made += 1
-        turn = min(1, max(0, (self.made - WARMUP) / (self.steps - WARMUP)))
+        turn = min(1, max(0, (self.made - 1 - WARMUP) / (self.steps - WARMUP)))
         factor = min(1, self.made / WARMUP) * 0.5 * (1 + math.cos(math.pi * turn))
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * factor

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BEGIN "{\"__metadata__\":{\"checksum\":\""
@@ -119,9 +120,13 @@ static bool write_all(FILE *file, const struct trainer *t, const struct text *he
     return fflush(file) == 0 && fsync(fileno(file)) == 0 && ok;
 }
 
-/* The new file; its path is in *out. */
+/* The new file; its path is in *out. What is there and is no file of its own, such as a device or a
+ * link, is not replaced. */
 static FILE *open_aside(const char *path, struct text *out)
 {
+    struct stat there;
+    if (lstat(path, &there) == 0 && !S_ISREG(there.st_mode))
+        die("%s: is no plain file, which a checkpoint could replace", path);
     *out = (struct text){0};
     add(out, "%s.new", path);
     FILE *file = fopen(out->data, "wb");

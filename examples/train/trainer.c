@@ -191,14 +191,27 @@ static void describe(const struct trainer *t, const struct options *options, cha
                          i ? "x" : " batch=", t->inputs[0].shape[i]);
 }
 
+/* Refuses before the training what could not be written behind it. */
+static void try_path(const char *path)
+{
+    FILE *file = path ? fopen(path, "ab") : NULL;
+    if (path && !file)
+        die("%s: cannot be written", path);
+    if (file)
+        fclose(file);
+}
+
 void trainer_run(struct trainer *t, const struct options *options,
                  void (*fill)(void *user, uint64_t step), void *user)
 {
     const int64_t *made = trainer_input(t, "step", kDLInt, 64, NULL);
     char run[256];
     describe(t, options, run, sizeof run);
+    setvbuf(stdout, NULL, _IOLBF, 0);
     if (options->checkpoint)
         checkpoint_try(options->checkpoint);
+    try_path(options->svg);
+    try_path(options->losses);
     if (options->resume)
         checkpoint_load(options->resume, t, run);
     int64_t first = *made, total = options->steps, most = total > first ? total - first : 0;

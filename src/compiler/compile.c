@@ -263,6 +263,7 @@ static bool names_of(struct job *job, const struct graph *graph, const char *lis
     for (int params = 0; !at && params < 2; params++)
         add_floats(job, graph, params, &names);
     while (at && *at) {
+        at += strspn(at, " ");
         size_t size = strcspn(at, ",");
         bool params = size == 6 && strncmp(at, "params", size) == 0;
         if (params)

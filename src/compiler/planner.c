@@ -288,11 +288,10 @@ static bool plan_memory(struct planning *p)
     plan_lower_peak(plan, p->unit->graph.updates.count > 0 ? updated : NULL, budget, job->arena);
     int64_t peak = budget > 0 ? plan_peak(plan, job->arena) : 0;
     return peak <= budget ||
-           fail(
-               p->err, ERR_LIMIT,
-               "its temporaries take %.3f MB at typical sizes, the least there is a plan for; %.3f "
-               "MB are allowed",
-               (double)peak * 1e-6, (double)budget * 1e-6);
+           fail(p->err, ERR_LIMIT,
+                "its temporaries take %lld bytes at typical sizes in the best plan for --memory, "
+                "which allows %lld",
+                (long long)peak, (long long)budget);
 }
 
 static void describe_kernels(struct planning *p)

@@ -1,4 +1,5 @@
 /* Loading a package and making tensors for it. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,23 +34,41 @@ static bool is_updated(const struct graph *graph, uint32_t input)
     return false;
 }
 
-/* Steps follow each other, on what an optimizer may have left behind: no state is negative, and
- * the learning rate is 0, so that numbers stay what they are. Numbers that are not, or very small
- * ones, might take another time. */
+#define SMALL 0.015625 /* of what is drawn: weights of that size keep activations in range */
+
+static void make_small(enum dtype dtype, void *data, size_t i)
+{
+    switch (dtype) {
+    case DTYPE_F64: ((double *)data)[i] = SMALL * fabs(((double *)data)[i]); break;
+    case DTYPE_F32: ((float *)data)[i] = (float)SMALL * fabsf(((float *)data)[i]); break;
+    case DTYPE_F16: {
+        uint16_t *at = (uint16_t *)data + i;
+        *at = f16_from_double(SMALL * fabs(f16_to_double(*at)));
+        break;
+    }
+    default: {
+        uint16_t *at = (uint16_t *)data + i;
+        *at = bf16_from_double(SMALL * fabs(bf16_to_double(*at)));
+    }
+    }
+}
+
+/* Steps follow each other, on what an optimizer may have left behind: no state is negative, weights
+ * are small, and the learning rate is 0, so that numbers stay what they are. Numbers that are not,
+ * or tiny ones, would take another time. */
 static void make_legal(const struct graph *graph, uint32_t input, const DLTensor *tensor)
 {
     const struct node *node = graph_node(graph, graph->inputs.items[input]);
-    size_t bytes = dtype_bytes((enum dtype)node->dtype), count = 1;
     bool updated = is_updated(graph, input);
-    uint8_t *data = tensor->data;
+    size_t count = 1;
     if (graph->updates.count == 0 || !dtype_is_float((enum dtype)node->dtype))
         return;
     for (uint32_t i = 0; i < node->rank; i++)
         count *= (size_t)tensor->shape[i];
     for (size_t i = 0; updated && i < count; i++)
-        data[i * bytes + bytes - 1] &= 0x7f; /* the sign */
+        make_small((enum dtype)node->dtype, tensor->data, i);
     if (!updated && node->rank == 0)
-        memset(data, 0, bytes);
+        memset(tensor->data, 0, dtype_bytes((enum dtype)node->dtype));
 }
 
 static bool make_tensors(struct loaded *loaded, struct arena *arena, struct error *err)

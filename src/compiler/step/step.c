@@ -111,7 +111,9 @@ static value_id loss_by_op(struct stepping *s, const char *given)
     value_id out[OP_MAX_OUTPUTS];
     uint32_t count;
     if (!row || strncmp(row->operands, "x target", 8) != 0)
-        return b_fail(&s->b, ERR_USAGE, "'%.64s' is no output of the block, and no loss",
+        return b_fail(&s->b, ERR_USAGE,
+                      "'%.64s' is no output of the block, and no loss: mse_loss, l1_loss, "
+                      "smooth_l1_loss, cross_entropy, nll_loss, binary_cross_entropy_with_logits",
                       text.name);
     if (x == VALUE_NONE && !text.operand)
         return b_fail(&s->b, ERR_USAGE, "the block has %u outputs, say which: %.64s(NAME)",
@@ -186,6 +188,25 @@ static bool add_scale(struct stepping *s, value_id *out_state)
     return s->scale != VALUE_NONE;
 }
 
+/* Params on which the loss does not depend are not trained, as in PyTorch, where they have no
+ * gradient: nothing decays them. */
+static void leave_unused(struct stepping *s, value_id loss)
+{
+    const struct graph *g = s->graph;
+    bool *needed = ARENA_ARRAY(s->arena, bool, g->nodes.count);
+    uint32_t count = 0;
+    needed[loss] = true;
+    for (value_id v = loss; v > 0; v--) {
+        const struct node *n = graph_node(g, v);
+        for (uint32_t i = 0; needed[v] && n->prim != PRIM_DETACH && i < n->operand_count; i++)
+            needed[n->operands[i]] = true;
+    }
+    for (uint32_t i = 0; i < s->count; i++)
+        if (needed[s->params[i]])
+            s->params[count++] = s->params[i];
+    s->count = count;
+}
+
 static bool add_gradients(struct stepping *s, value_id loss)
 {
     struct builder *b = &s->b;
@@ -195,6 +216,9 @@ static bool add_gradients(struct stepping *s, value_id loss)
              s->options.loss_scale, F16_MAX);
         return fail_at(s->err, "--step");
     }
+    leave_unused(s, loss);
+    if (s->count == 0)
+        return fail(s->err, ERR_BLUEPRINT, "the loss depends on nothing that is trained");
     value_id one = s->scale == VALUE_NONE ? b_const(b, dtype, 1) : b_cast(b, s->scale, dtype);
     const struct grad_request request = {&loss, &one, 1, s->params, s->count};
     if (one == VALUE_NONE || !grad_add(b, &request, s->arena, s->grads))
@@ -255,7 +279,7 @@ static value_id schedule_factor(struct stepping *s)
     const struct step_options *o = &s->options;
     value_id t = b_cast(b, s->t, DTYPE_F64), factor = b_const(b, DTYPE_F64, 1);
     if (o->schedule != SCHEDULE_CONSTANT) {
-        value_id done = b_scale(b, b_shift(b, t, -o->warmup), 1 / (o->steps - o->warmup));
+        value_id done = b_scale(b, b_shift(b, t, -1 - o->warmup), 1 / (o->steps - o->warmup));
         done = b_min_const(b, b_max_const(b, done, 0), 1);
         value_id fall = b_shift(b, b_neg(b, done), 1);
         if (o->schedule == SCHEDULE_COSINE)

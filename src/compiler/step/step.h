@@ -25,8 +25,9 @@ struct step_request {
     /* An operation whose operands begin with w, g, lr (compiler/ops), with its attributes and these
      * of the step: "adamw(weight_decay=0.1, clip_norm=1, schedule=cosine, warmup=100, steps=5000)".
      *   clip_norm=C       gradients are scaled so that the norm of all together is at most C
-     *   schedule=KIND     constant, linear or cosine: lr falls from 1 to `floor` of itself over
-     *                     `steps` steps; it rises linearly over the first `warmup`
+     *   schedule=KIND     constant, linear or cosine: lr rises linearly over the first `warmup`
+     *                     steps; behind them it falls, from all of it, to `floor` of it behind
+     *                     `steps` steps in all
      *   loss_scale=S      gradients are computed of S times the loss; "dynamic": see above */
     const char *optimizer;
     /* An output of the block, a float without dims; or an operation on an output and "target":
