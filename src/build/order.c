@@ -34,7 +34,7 @@ struct compile_wire {
     uint64_t seed;
     int64_t peak_bytes;
     double tune_s;
-    uint32_t strategy;
+    uint32_t strategy, threads;
     bool training, backward, plain;
 };
 
@@ -162,6 +162,7 @@ void order_compile(const struct compile_order *order, struct arena *arena, struc
                                       .peak_bytes = options->peak_bytes,
                                       .tune_s = order->tune_s,
                                       .strategy = options->strategy,
+                                      .threads = options->threads,
                                       .training = options->training,
                                       .backward = options->backward,
                                       .plain = options->plain};
@@ -271,6 +272,7 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
     struct cache *cache = texts[3] ? cache_new(&(struct cache_options){.folder = texts[3]}) : NULL;
     struct compile_options options = {.targets = texts[0],
                                       .strategy = (enum strategy)wire.strategy,
+                                      .threads = wire.threads,
                                       .seed = wire.seed,
                                       .peak_bytes = wire.peak_bytes,
                                       .training = wire.training,
