@@ -111,7 +111,7 @@ static bool check_gradients(struct pass *p, struct error *err)
             continue;
         if (!call_check_written(given, &p->step->outputs[i], p->entry->output_shapes[i], tensor,
                                 err) ||
-            (training_meets(p->context, tensor, inputs + i) &&
+            (call_meets(p->context, tensor, inputs + i) &&
              !fail(err, ERR_INPUT, "shares memory with another tensor of the call")))
             return fail_at(err, "%s", p->step->outputs[i].name);
         p->wanted |= output_bit(i);

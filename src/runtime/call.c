@@ -96,6 +96,15 @@ bool call_check_written(const DLTensor *given, const urza_tensor_info *info, con
            fail(err, ERR_INPUT, "several elements have the same address");
 }
 
+bool call_meets(const struct call_context *context, const struct tensor *tensor, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (context->tensors[i].data && &context->tensors[i] != tensor &&
+            tensors_meet(tensor, &context->tensors[i]))
+            return true;
+    return false;
+}
+
 static bool check_output(const struct urza_module *module, struct call_context *context,
                          const struct shape_entry *entry, const struct request *request,
                          uint32_t index, struct error *err)
@@ -115,10 +124,8 @@ static bool check_output(const struct urza_module *module, struct call_context *
     if (!call_check_written(given, &module->outputs[index], entry->output_shapes[index], tensor,
                             err))
         return false;
-    for (uint32_t i = 0; i < before; i++)
-        if (tensors_meet(tensor, &context->tensors[i]))
-            return fail(err, ERR_INPUT, "shares memory with an input or another output");
-    return true;
+    return !call_meets(context, tensor, before) ||
+           fail(err, ERR_INPUT, "shares memory with an input or another output");
 }
 
 static bool check_outputs(const struct urza_module *module, struct call_context *context,
@@ -135,11 +142,6 @@ static bool check_outputs(const struct urza_module *module, struct call_context 
     return true;
 }
 
-static size_t rounded(size_t size)
-{
-    return (size + BLOCK_ALIGN - 1) & ~(BLOCK_ALIGN - 1);
-}
-
 /* Gives every tensor dense memory: its own, staging memory, or memory of the result. */
 static bool place_tensors(struct urza_module *module, struct call_context *context,
                           const DLTensor *outputs, bool may_hold, struct urza_result **out_result,
@@ -152,9 +154,9 @@ static bool place_tensors(struct urza_module *module, struct call_context *conte
     for (uint32_t i = 0; i < count; i++) {
         const struct tensor *tensor = &context->tensors[i];
         if (!tensor->dense)
-            staged += rounded(tensor->size_bytes);
+            staged += staged_bytes(tensor->size_bytes);
         if (i >= inputs && may_hold && !outputs[i - inputs].data) {
-            held += rounded(tensor->size_bytes);
+            held += staged_bytes(tensor->size_bytes);
             hold = true;
         }
     }
@@ -168,10 +170,10 @@ static bool place_tensors(struct urza_module *module, struct call_context *conte
         context->data[i] = tensor->data;
         if (!tensor->dense) {
             context->data[i] = stage;
-            stage += rounded(tensor->size_bytes);
+            stage += staged_bytes(tensor->size_bytes);
         } else if (i >= inputs && may_hold && !outputs[i - inputs].data) {
             context->data[i] = result;
-            result += rounded(tensor->size_bytes);
+            result += staged_bytes(tensor->size_bytes);
         }
     }
     return true;

@@ -143,6 +143,13 @@ struct urza_module {
 /* call.c: checks an input, fills its context.tensors and given, and adds its part to the key. */
 bool call_check_input(const struct urza_module *module, struct call_context *context,
                       uint32_t input, const DLTensor *given, bool need_data, struct error *err);
+/* Whether a tensor that is written shares a byte with another one of the first `count`. */
+bool call_meets(const struct call_context *context, const struct tensor *tensor, uint32_t count);
+/* Room for a tensor in staging memory. */
+static inline size_t staged_bytes(size_t size)
+{
+    return (size + BLOCK_ALIGN - 1) & ~(BLOCK_ALIGN - 1);
+}
 /* All inputs: fills context.tensors, given and key. */
 bool call_check_inputs(const struct urza_module *module, struct call_context *context,
                        const DLTensor *inputs, uint32_t count, bool need_data, struct error *err);

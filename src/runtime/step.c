@@ -23,14 +23,6 @@ static struct tensor *output_tensor(const struct stepping *s, uint32_t output)
     return &s->context->tensors[s->inputs + output];
 }
 
-static bool meets_others(const struct stepping *s, const struct tensor *tensor, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        if (&s->context->tensors[i] != tensor && tensors_meet(tensor, &s->context->tensors[i]))
-            return true;
-    return false;
-}
-
 /* An input that is updated is the tensor of its output, too. */
 static bool check_updated(const struct stepping *s, uint32_t output, const DLTensor *given,
                           struct error *err)
@@ -39,7 +31,7 @@ static bool check_updated(const struct stepping *s, uint32_t output, const DLTen
     struct tensor *tensor = &s->context->tensors[input];
     if (!call_check_written(given, &s->module->outputs[output], s->entry->output_shapes[output],
                             tensor, err) ||
-        (meets_others(s, tensor, s->inputs) &&
+        (call_meets(s->context, tensor, s->inputs) &&
          !fail(err, ERR_INPUT, "is updated, and shares memory with another input")))
         return fail_at(err, "input '%s'", s->module->inputs[input].name);
     *output_tensor(s, output) = *tensor;
@@ -52,7 +44,7 @@ static bool check_output(const struct stepping *s, uint32_t output, const DLTens
     struct tensor *tensor = output_tensor(s, output);
     if (!call_check_written(given, &s->module->outputs[output], s->entry->output_shapes[output],
                             tensor, err) ||
-        (meets_others(s, tensor, s->inputs + output) &&
+        (call_meets(s->context, tensor, s->inputs + output) &&
          !fail(err, ERR_INPUT, "shares memory with an input or another output")))
         return fail_at(err, "output '%s'", s->module->outputs[output].name);
     return true;
@@ -78,11 +70,6 @@ static bool check_outputs(const struct stepping *s, struct error *err)
     return true;
 }
 
-static size_t rounded(size_t size)
-{
-    return (size + BLOCK_ALIGN - 1) & ~(BLOCK_ALIGN - 1);
-}
-
 /* Whether kernels write an output to staging memory that is not its input's. */
 static bool is_aside(const struct stepping *s, uint32_t output)
 {
@@ -105,7 +92,7 @@ static size_t place(const struct stepping *s, char *at)
             copy_to_dense(at + used, tensor);
             stat_add(&c->stats.copied_inputs, 1);
         }
-        used += tensor->dense ? 0 : rounded(tensor->size_bytes);
+        used += tensor->dense ? 0 : staged_bytes(tensor->size_bytes);
     }
     for (uint32_t i = 0; i < s->outputs; i++) {
         bool aside = is_aside(s, i), updates = s->module->updates[i] != UPDATE_NONE;
@@ -113,7 +100,7 @@ static size_t place(const struct stepping *s, char *at)
             c->data[s->inputs + i] = aside     ? at + used
                                      : updates ? c->data[s->module->updates[i]]
                                                : output_tensor(s, i)->data;
-        used += aside ? rounded(output_tensor(s, i)->size_bytes) : 0;
+        used += aside ? staged_bytes(output_tensor(s, i)->size_bytes) : 0;
     }
     return used;
 }

@@ -201,15 +201,6 @@ static bool check_sources(const struct urza_module *block, struct call_context *
     return expect_cotangents(block, context, err);
 }
 
-bool training_meets(const struct call_context *context, const struct tensor *tensor, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        if (context->tensors[i].data && &context->tensors[i] != tensor &&
-            tensors_meet(tensor, &context->tensors[i]))
-            return true;
-    return false;
-}
-
 static bool check_results(const struct urza_module *block, struct call_context *context,
                           const struct shape_entry *entry, const struct request *request,
                           struct error *err)
@@ -227,7 +218,7 @@ static bool check_results(const struct urza_module *block, struct call_context *
             continue;
         if (!call_check_written(&request->outputs[i], &step->outputs[i], entry->output_shapes[i],
                                 tensor, err) ||
-            (training_meets(context, tensor, inputs + i) &&
+            (call_meets(context, tensor, inputs + i) &&
              !fail(err, ERR_INPUT, "shares memory with an input or another output")))
             return fail_at(err, "output '%s'", block->outputs[i].name);
     }

@@ -11,15 +11,6 @@ static inline uint64_t output_bit(uint32_t output)
     return (uint64_t)1 << (output < FEEDS_LAST ? output : FEEDS_LAST);
 }
 
-/* Room for a tensor in staging memory. */
-static inline size_t staged_bytes(size_t size)
-{
-    return (size + BLOCK_ALIGN - 1) & ~(BLOCK_ALIGN - 1);
-}
-
-/* Whether a tensor that is written shares a byte with one of the first `count` tensors. */
-bool training_meets(const struct call_context *context, const struct tensor *tensor,
-                    uint32_t count);
 /* Runs one entry of the step, and of it what outputs in `wanted` hang on; where that is not
  * possible, all of the step in the interpreter. */
 bool training_run(struct urza_module *step, struct call_context *context, const char *name,
