@@ -328,6 +328,7 @@ struct queue {
     struct nest *const *nests;
     const uint32_t *kernels;
     uint32_t count;
+    const uint8_t (*keys)[SHA256_BYTES]; /* by nest; NULL: what is made is not kept */
     _Atomic uint32_t next;
     _Atomic bool stop; /* a thread has failed */
 };
@@ -343,8 +344,9 @@ struct worker {
     struct error err;
 };
 
-static void work_on(struct worker *w)
+static void work_on(void *context)
 {
+    struct worker *w = context;
     struct queue *queue = w->queue;
     arena_own(w->arena, backend_end, &w->b);
     for (;;) {
@@ -362,20 +364,17 @@ static void work_on(struct worker *w)
             atomic_store(&queue->stop, true);
             return;
         }
+        if (queue->keys)
+            keep_kernel(&w->b, queue->keys[kernel], &w->b.kernels[kernel]);
     }
     w->failed = UINT32_MAX;
-}
-
-static void work_caught(void *context)
-{
-    work_on(context);
 }
 
 /* Control must not jump to another thread where memory runs out. */
 static void *work_aside(void *argument)
 {
     struct worker *w = argument;
-    w->no_memory = !arena_catch(w->arena, work_caught, w);
+    w->no_memory = !arena_catch(w->arena, work_on, w);
     if (w->no_memory)
         atomic_store(&w->queue->stop, true);
     return NULL;
@@ -439,10 +438,8 @@ bool codegen(const struct code_request *request, struct arena *arena, struct cod
         if (!kept || !find_kernel(b, keys[i], &b->kernels[i], &image))
             missing[queue->count++] = i;
     }
+    queue->keys = kept ? (const uint8_t(*)[SHA256_BYTES])keys : NULL;
     bool ok = queue->count == 0 || generate_all(b, queue, arena, err);
-    for (uint32_t i = 0; ok && i < queue->count; i++)
-        if (kept)
-            keep_kernel(b, keys[missing[i]], &b->kernels[missing[i]]);
     if (ok) {
         image.generated = queue->count;
         join(b->kernels, count, arena, &image);
