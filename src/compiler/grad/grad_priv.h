@@ -35,7 +35,11 @@ typedef bool grad_rule(struct grad_call *call);
 /* The sweep, over the values from grad->first on; grad->end is the next value. As grad_add. */
 bool grad_run(struct grad *grad, const struct grad_request *request, value_id *out);
 
-/* shift.c: makes inactive what leads to maxima that softmax subtracts: their cotangents are 0. */
+/* shift.c: whether a broadcast gives each row of its result the element of that row: its operand
+ * has the other axes in their order, and perhaps the reduced ones with the size 1. */
+bool grad_along_rows(const struct graph *g, const struct node *broadcast,
+                     const struct attrs *reduce);
+/* Makes inactive what leads to maxima that softmax subtracts: their cotangents are 0. */
 void grad_leave_shifts(struct grad *grad, const struct grad_request *request);
 
 /* Whether an operand's cotangent is asked for. */

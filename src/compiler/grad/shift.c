@@ -47,10 +47,8 @@ static value_id user_of(const struct shifts *s, value_id v, uint32_t count, enum
     return VALUE_NONE;
 }
 
-/* Whether a broadcast gives each row of its result the element of that row: its operand has the
- * other axes in their order, and perhaps the reduced ones with the size 1. */
-static bool along_rows(const struct graph *g, const struct node *broadcast,
-                       const struct attrs *reduce)
+bool grad_along_rows(const struct graph *g, const struct node *broadcast,
+                     const struct attrs *reduce)
 {
     const struct node *source = graph_node(g, broadcast->operands[0]);
     bool reduced[LIMIT_RANK] = {false}, kept = source->rank == broadcast->rank;
@@ -75,8 +73,9 @@ static value_id spread(const struct shifts *s, value_id v, const struct attrs *r
 {
     value_id reshape = user_of(s, v, 1, PRIM_RESHAPE);
     value_id to = user_of(s, reshape != VALUE_NONE ? reshape : v, 1, PRIM_BROADCAST);
-    return to != VALUE_NONE && along_rows(s->graph, graph_node(s->graph, to), reduce) ? to
-                                                                                      : VALUE_NONE;
+    return to != VALUE_NONE && grad_along_rows(s->graph, graph_node(s->graph, to), reduce)
+               ? to
+               : VALUE_NONE;
 }
 
 /* Whether v is prim(first, second). */

@@ -15,27 +15,11 @@
 static bool is_spread(const struct graph *g, value_id v, value_id of, const struct attrs *over)
 {
     const struct node *wide = graph_node(g, v);
-    bool reduced[LIMIT_RANK] = {false};
-    int64_t one = 0;
     if (wide->prim != PRIM_BROADCAST)
         return false;
-    for (uint32_t i = 0; i < over->axis_count; i++)
-        reduced[over->axes[i]] = true;
-    const struct node *sum = graph_node(g, of), *from = graph_node(g, wide->operands[0]);
-    bool kept = from->prim == PRIM_RESHAPE && from->operands[0] == of && from->rank == wide->rank;
-    if (!kept && wide->operands[0] != of)
-        return false;
-    uint32_t at = 0;
-    for (uint8_t d = 0; d < wide->rank; d++) {
-        if (kept && (wide->attrs->axes[d] != d ||
-                     (reduced[d] ? !dim_is_const(&g->dims, from->shape[d], &one) || one != 1
-                                 : at >= sum->rank || from->shape[d] != sum->shape[at])))
-            return false;
-        if (!kept && !reduced[d] && (at >= sum->rank || wide->attrs->axes[at] != d))
-            return false;
-        at += !reduced[d];
-    }
-    return at == sum->rank;
+    const struct node *from = graph_node(g, wide->operands[0]);
+    bool reshaped = from->prim == PRIM_RESHAPE && from->operands[0] == of;
+    return (reshaped || wide->operands[0] == of) && grad_along_rows(g, wide, over);
 }
 
 /* Whether v is a broadcast whose elements are equal along the axes. */
