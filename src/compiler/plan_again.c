@@ -22,7 +22,8 @@
 #define CHEAP 100
 #define DEAR ((int64_t)1 << 40) /* the same, to keep to a budget */
 #define SHARE 32 /* all that runs again costs at most one operation in so many of the step's */
-#define EXCESS_POWER 6
+#define EXCESS_POWER \
+    6 /* of what is above a budget, so that few high peaks do not pay for many low ones */
 #define PIECES 64 /* of very many buffers: parts of forward_train whose buffers go together */
 #define CHAIN 16  /* launches that run again for one another */
 #define WORTH 50  /* a peak that falls by less than one part in so many is left as it is */
