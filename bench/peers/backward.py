@@ -95,17 +95,26 @@ def compare(folder, package, dims, model):
     return inputs, peer.cotangents, worst
 
 
+def compile_step(blueprint, folder, *given):
+    """A package with its backward pass, of what PyTorch differentiates, and the model for it.
+
+    given: more options of compile. The blueprint is then in folder/native.json, too.
+    """
+    package, native = f"{folder}/step.urza", f"{folder}/native.json"
+    how = [*given, "--strategy", "fast", "--target", "native", "-o", package]
+    urza("compile", blueprint, *how)
+    urza("import", blueprint, "-o", native)
+    params = Path(folder, "params.safetensors")
+    params.write_bytes(zipfile.ZipFile(package).read("params.safetensors"))
+    model = read_model(native, str(params))
+    urza("compile", blueprint, "--backward", "--wrt", ",".join(differentiated(model)), *how)
+    return package, model
+
+
 def measure(blueprint, dims, options):
     torch._dynamo.reset()  # else sizes of the block before this one make later ones dynamic
     with tempfile.TemporaryDirectory() as folder:
-        package, native = f"{folder}/step.urza", f"{folder}/native.json"
-        how = ["--strategy", "fast", "--target", "native", "-o", package]
-        urza("compile", blueprint, *how)
-        urza("import", blueprint, "-o", native)
-        params = Path(folder, "params.safetensors")
-        params.write_bytes(zipfile.ZipFile(package).read("params.safetensors"))
-        model = read_model(native, str(params))
-        urza("compile", blueprint, "--backward", "--wrt", ",".join(differentiated(model)), *how)
+        package, model = compile_step(blueprint, folder)
         inputs, cotangents, worst = compare(folder, package, dims, model)
         peers = [Torch(model, inputs, compiled) for compiled in ([False, True] if options.compile
                                                                  else [False])]

@@ -14,7 +14,6 @@ The program is $URZA, else build/urza.
 import argparse
 import json
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from backward import Torch, differentiated, urza
-from blueprint import read_model
+from backward import Torch, compile_step, urza
 
 
 class Alive(TorchDispatchMode):
@@ -78,14 +76,7 @@ def theirs(model, inputs):
 
 def measure(blueprint, dims):
     with tempfile.TemporaryDirectory() as folder:
-        package, native = f"{folder}/step.urza", f"{folder}/native.json"
-        how = ["--strategy", "fast", "--target", "native", "-o", package]
-        urza("compile", blueprint, *how)
-        urza("import", blueprint, "-o", native)
-        params = Path(folder, "params.safetensors")
-        params.write_bytes(zipfile.ZipFile(package).read("params.safetensors"))
-        model = read_model(native, str(params))
-        urza("compile", blueprint, "--backward", "--wrt", ",".join(differentiated(model)), *how)
+        package, model = compile_step(blueprint, folder)
         sizes = ["--dims", dims] if dims else []
         ours = json.loads(urza("inspect", package, "--memory", "--backward", "--json", *sizes))
         urza("run", package, "--backward", "--random", "1", *sizes, "--out", folder)

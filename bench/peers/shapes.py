@@ -15,14 +15,12 @@ import json
 import math
 import subprocess
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from backward import URZA, Torch, differentiated, urza
-from blueprint import read_model
+from backward import URZA, Torch, compile_step, urza
 
 
 def draw(rng, ranges, tokens):
@@ -92,18 +90,10 @@ def main():
     ranges = [tuple(map(int, text.partition("=")[2].split(".."))) for text in options.dims]
     torch.set_default_dtype(torch.float64)
     with tempfile.TemporaryDirectory() as folder:
-        package, native = f"{folder}/step.urza", f"{folder}/native.json"
-        how = ["--strategy", "fast", "--target", "native", "-o", package]
         given = [word for text in options.dims for word in ("--dim", text)]
-        urza("import", options.blueprint, "-o", native)
-        urza("compile", options.blueprint, *given, *how)
-        params = Path(folder, "params.safetensors")
-        params.write_bytes(zipfile.ZipFile(package).read("params.safetensors"))
-        model = read_model(native, str(params))
+        package, model = compile_step(options.blueprint, folder, *given)
         model.params = {name: value.astype(np.float64) for name, value in model.params.items()}
-        document = json.loads(Path(native).read_text())
-        urza("compile", options.blueprint, *given, "--backward", "--wrt",
-             ",".join(differentiated(model)), *how)
+        document = json.loads(Path(folder, "native.json").read_text())
         rng, worst, where = np.random.default_rng(options.seed), 0.0, None
         drawn = shapes(options, ranges)
         for sizes in drawn:
