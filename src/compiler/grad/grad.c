@@ -123,7 +123,10 @@ bool grad_add(struct builder *b, const struct grad_request *request, struct aren
               value_id *out)
 {
     struct grad grad = {.b = b, .arena = arena, .first = 1};
-    return graph_find_loops(b->graph, arena, &grad.loops, b->err) && grad_run(&grad, request, out);
+    value_id first = b->graph->nodes.count;
+    return graph_find_loops(b->graph, arena, &grad.loops, b->err) &&
+           grad_run(&grad, request, out) &&
+           grad_in_strips(b, first, out, request->wrt_count, arena);
 }
 
 value_id grad_zeros_like(struct builder *b, value_id x)

@@ -63,6 +63,11 @@ bool grad_loop_is_due(const struct grad *grad, value_id v);
 value_id grad_softmax_source(const struct grad_call *call);
 bool grad_softmax(const struct grad_call *call, value_id source);
 
+/* strips.c: what the backward pass of attention would hold whole, [rows, keys], is computed in
+ * strips of rows. `values` hang on it; they are replaced. The backward pass begins at `first`. */
+bool grad_in_strips(struct builder *b, value_id first, value_id *values, uint32_t count,
+                    struct arena *arena);
+
 /* Zeros of a value's shape and dtype. */
 value_id grad_zeros_like(struct builder *b, value_id x);
 /* x of y's shape without the axes over which y was reduced, as y's shape. */
