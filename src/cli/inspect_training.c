@@ -32,7 +32,7 @@ static bool measure(struct cli *cli, const struct plan *plan, uint32_t forward, 
     int64_t now = 0, all = 0, bytes = 0;
     for (uint32_t i = 0; i < plan->buffers.count; i++) {
         const struct plan_buffer *b = &plan->buffers.items[i];
-        if (b->kind != BUFFER_TEMP || b->first_launch > b->last_launch)
+        if (b->kind != BUFFER_TEMP || b->displaced || b->first_launch > b->last_launch)
             continue;
         if (!buffer_bytes(plan, b, dims, &bytes) || !checked_add_i64(all, bytes, &all))
             return false;

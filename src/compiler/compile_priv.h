@@ -103,8 +103,7 @@ void unit_find_in_place(struct unit *unit);
  * plan with two entries, the peak to reach, in bytes, at any cost; 0: none. */
 void plan_lower_peak(struct plan *plan, const uint32_t *updated, int64_t budget,
                      struct arena *arena);
-/* The peak of a plan's temporaries at typical sizes, in bytes; -1: not known, as of a plan with
- * loops. */
+/* The peak of a plan's temporaries at typical sizes, in bytes; -1: not known. */
 int64_t plan_peak(struct plan *plan, struct arena *arena);
 /* planner.c: adds the target to job->contents. */
 bool unit_plan(struct job *job, struct unit *unit, struct error *err);

@@ -2,9 +2,9 @@
  * (plan_order.c), and by running some again (plan_again.c), which gives orders more to choose from.
  *
  * The peak is the most bytes that are alive in one launch; a layout comes near that
- * (package/layout.h). A change counts only if it lowers the peak. Plans with loops stay as they
- * are: what is copied between trips has lifetimes of its own. Steps are counted, so the time is
- * bounded, and the result hangs on the plan alone. */
+ * (package/layout.h). A change counts only if it lowers the peak. Loops move as a whole
+ * (plan_fold.c). Steps are counted, so the time is bounded, and the result hangs on the plan alone.
+ */
 #include "base/checked.h"
 #include "base/limits.h"
 #include "compiler/compile_priv.h"
@@ -62,10 +62,30 @@ bool subject_init(struct memory_subject *s, struct plan *plan, struct arena *are
     return look(s);
 }
 
-void plan_lower_peak(struct plan *plan, const uint32_t *updated, int64_t budget,
-                     struct arena *arena)
+static void lower_peak(struct plan *plan, const uint32_t *updated, int64_t budget,
+                       struct arena *arena)
 {
     plan_order(plan, updated, arena);
     plan_make_again(plan, budget, arena);
     plan_order(plan, updated, arena);
+}
+
+void plan_lower_peak(struct plan *plan, const uint32_t *updated, int64_t budget,
+                     struct arena *arena)
+{
+    struct folded folded;
+    if (plan->loops.count == 0) {
+        lower_peak(plan, updated, budget, arena);
+    } else if (plan_fold(&folded, plan, updated, arena)) {
+        lower_peak(&folded.plan, folded.updated, budget, arena);
+        plan_unfold(&folded);
+    }
+}
+
+int64_t plan_peak(struct plan *plan, struct arena *arena)
+{
+    struct folded folded;
+    if (plan->loops.count == 0)
+        return plan_order_peak(plan, arena);
+    return plan_fold(&folded, plan, NULL, arena) ? plan_order_peak(&folded.plan, arena) : -1;
 }

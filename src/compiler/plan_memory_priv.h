@@ -23,6 +23,19 @@ struct memory_subject {
 /* False: the plan has loops, a size has no value, or a buffer is written twice. */
 bool subject_init(struct memory_subject *s, struct plan *plan, struct arena *arena);
 
+/* plan_fold.c: a plan whose loops are launches, whose kernels are kernel_count and more. */
+struct folded {
+    struct plan plan;
+    const uint32_t *updated; /* as of the plan; NULL as there */
+    struct plan *of;
+    const uint32_t **args; /* by loop: its arguments as they were */
+};
+/* False: a size has no value, or a loop has more results than a launch can write. Finishes the plan
+ * (plan_finish). */
+bool plan_fold(struct folded *out, struct plan *plan, const uint32_t *updated, struct arena *arena);
+/* Gives the plan the order of the folded one, and what runs again there. */
+void plan_unfold(struct folded *f);
+
 /* plan_again.c: has cheap launches of forward_train run again in backward, instead of saving what
  * they computed, if that lowers the peak; with a budget in bytes (0: none) others, too, until the
  * peak is within it. */
@@ -30,5 +43,7 @@ void plan_make_again(struct plan *plan, int64_t budget, struct arena *arena);
 
 /* plan_order.c: another order of the launches of each entry, if that lowers the peak. */
 void plan_order(struct plan *plan, const uint32_t *updated, struct arena *arena);
+/* As plan_peak, of a plan without loops. */
+int64_t plan_order_peak(struct plan *plan, struct arena *arena);
 
 #endif

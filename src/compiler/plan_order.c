@@ -163,7 +163,7 @@ static int64_t peak(const struct memory_subject *s, const uint32_t *order)
     return most;
 }
 
-int64_t plan_peak(struct plan *plan, struct arena *arena)
+int64_t plan_order_peak(struct plan *plan, struct arena *arena)
 {
     struct memory_subject s;
     return subject_init(&s, plan, arena) ? peak(&s, NULL) : -1;

@@ -248,7 +248,8 @@ bool layout_items(const struct plan *plan, const int64_t *dims, struct layout_it
     for (uint32_t i = 0; i < plan->buffers.count; i++) {
         const struct plan_buffer *buffer = &plan->buffers.items[i];
         items[i] = (struct layout_item){.first = buffer->first_launch, .last = buffer->last_launch};
-        if (buffer->kind != BUFFER_TEMP || buffer->first_launch > buffer->last_launch)
+        if (buffer->kind != BUFFER_TEMP || buffer->first_launch > buffer->last_launch ||
+            buffer->displaced)
             continue;
         if (!layout_size(plan, buffer->elements, dims,
                          (int64_t)dtype_bytes((enum dtype)buffer->dtype), &items[i].size_bytes) ||

@@ -135,6 +135,7 @@ void plan_lifetimes(struct plan *plan)
         struct plan_buffer *buffer = &plan->buffers.items[i];
         buffer->first_launch = buffer->kind == BUFFER_TEMP ? UINT32_MAX : 0;
         buffer->last_launch = 0;
+        buffer->displaced = false;
     }
     for (uint32_t i = 0; i < plan->forward.count; i++) {
         const struct plan_launch *launch = &plan->forward.items[i];

@@ -43,6 +43,9 @@ struct plan_buffer {
      * no launch does, first_launch > last_launch. What passes from trip to trip of a loop, and what
      * the loop reads from outside, lives during the whole loop. */
     uint32_t first_launch, last_launch;
+    /* BUFFER_TEMP that needs no memory in a call: its loop has a result that takes its place
+     * (plan_state_turns, plan_row_stays). Filled by plan_finish. */
+    bool displaced;
 };
 
 /* A size around which a kernel's code takes another path: it differs for `size` below `at`, equal
@@ -130,6 +133,18 @@ uint32_t plan_loop_of(const struct plan *plan, uint32_t launch);
 /* How often a forward launch runs in a call, at most where its loop has a condition; false if its
  * number of trips has no value. */
 bool plan_trips(const struct plan *plan, uint32_t launch, const int64_t *dims, int64_t *out);
+
+/* Whether copies between trips can be left out: a state and its value after a trip change places,
+ * and with a result, unless there is a condition, result and next do instead, so that the last trip
+ * writes the result; a row is written where its result has it. The buffers of a state, or the row,
+ * then have no other part in the loop, and launches of the loop write next, or the row. */
+bool plan_state_turns(const struct plan *plan, const struct plan_loop *loop, uint32_t state);
+bool plan_row_stays(const struct plan *plan, const struct plan_loop *loop, uint32_t row);
+/* Of a state that turns: whether its result takes its place. */
+static inline bool plan_result_turns(const struct plan_loop *loop, uint32_t state)
+{
+    return loop->condition == 0 && loop->states[state].result != PLAN_NONE;
+}
 
 /* The entry of that name; where a plan has none, "forward" is all. False: there is no such entry.
  */

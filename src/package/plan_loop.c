@@ -219,6 +219,55 @@ void plan_loops_written(const struct plan *plan, uint32_t launches, bool *writte
     }
 }
 
+/* Lifetimes must be known. */
+static bool lives_in(const struct plan *plan, const struct plan_loop *loop, uint32_t buffer)
+{
+    const struct plan_buffer *b = buffer_at(plan, buffer);
+    return b->kind == BUFFER_TEMP && b->first_launch >= loop->first &&
+           b->last_launch < loop->first + loop->count;
+}
+
+/* Whether a temporary lives in the loop alone, and a launch of it writes it. */
+static bool is_made_in(const struct plan *plan, const struct plan_loop *loop, uint32_t buffer)
+{
+    if (!lives_in(plan, loop, buffer))
+        return false;
+    for (uint32_t i = loop->first; i < loop->first + loop->count; i++) {
+        const struct plan_launch *launch = &plan->forward.items[i];
+        for (uint32_t k = 0; k < launch->arg_count; k++)
+            if (launch->args[k] == buffer && launch_writes(launch, k))
+                return true;
+    }
+    return false;
+}
+
+/* How often a loop copies to or from a buffer, but for results. */
+static uint32_t copies_of(const struct plan_loop *loop, uint32_t buffer)
+{
+    uint32_t count = loop->iter == buffer;
+    for (uint32_t i = 0; i < loop->state_count; i++) {
+        const struct plan_state *s = &loop->states[i];
+        count += (uint32_t)(s->from == buffer) + (s->state == buffer) + (s->next == buffer);
+    }
+    for (uint32_t i = 0; i < loop->row_count; i++)
+        count += loop->rows[i].row == buffer;
+    return count;
+}
+
+bool plan_state_turns(const struct plan *plan, const struct plan_loop *loop, uint32_t state)
+{
+    const struct plan_state *s = &loop->states[state];
+    return loop->condition != state + 1 && copies_of(loop, s->state) == 1 &&
+           copies_of(loop, s->next) == 1 && lives_in(plan, loop, s->state) &&
+           is_made_in(plan, loop, s->next);
+}
+
+bool plan_row_stays(const struct plan *plan, const struct plan_loop *loop, uint32_t row)
+{
+    uint32_t buffer = loop->rows[row].row;
+    return copies_of(loop, buffer) == 1 && is_made_in(plan, loop, buffer);
+}
+
 static void live_at(struct plan *plan, uint32_t buffer, uint32_t launch)
 {
     struct plan_buffer *b = &plan->buffers.items[buffer];
@@ -259,10 +308,31 @@ static void loop_lifetimes(struct plan *plan, const struct plan_loop *loop)
     }
 }
 
+/* What turns is read in the first trip where it comes from, and written in others where it goes
+ * to. */
+static void displace(struct plan *plan, const struct plan_loop *loop)
+{
+    for (uint32_t i = 0; i < loop->state_count; i++) {
+        const struct plan_state *s = &loop->states[i];
+        if (!plan_state_turns(plan, loop, i))
+            continue;
+        live_at(plan, s->from, loop->first + loop->count - 1);
+        if (!plan_result_turns(loop, i))
+            continue;
+        live_at(plan, s->result, loop->first);
+        plan->buffers.items[s->state].displaced = true;
+    }
+    for (uint32_t i = 0; i < loop->row_count; i++)
+        if (plan_row_stays(plan, loop, i))
+            plan->buffers.items[loop->rows[i].row].displaced = true;
+}
+
 void plan_loops_lifetimes(struct plan *plan)
 {
     for (uint32_t i = 0; i < plan->loops.count; i++)
         loop_lifetimes(plan, &plan->loops.items[i]);
+    for (uint32_t i = 0; i < plan->loops.count; i++)
+        displace(plan, &plan->loops.items[i]);
 }
 
 void plan_loops_print(const struct plan *plan, struct strbuf *out)

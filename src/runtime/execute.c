@@ -94,7 +94,7 @@ static uint64_t run_launches(struct urza_module *module, struct call_context *co
 static void move(void *const *table, const struct shape_move *moves, uint32_t count, int64_t at)
 {
     for (uint32_t i = 0; i < count; i++)
-        if (moves[i].bytes > 0)
+        if (moves[i].bytes > 0 && !moves[i].turns)
             memcpy((char *)table[moves[i].to] + (size_t)at * moves[i].bytes, table[moves[i].from],
                    moves[i].bytes);
 }
@@ -115,13 +115,63 @@ static bool goes_on(void *const *table, const struct shape_loop *loop)
     return loop->condition == PLAN_NONE || *(const unsigned char *)table[loop->condition] != 0;
 }
 
+/* Whether the last trip writes the result of a state that turns. */
+static bool writes_result(const struct shape_loop *loop, const struct shape_move *end)
+{
+    return loop->condition == PLAN_NONE && end->bytes > 0;
+}
+
+/* Where a state that turns is written in a trip. Two places take turns; one of them is the result,
+ * and the last trip's, if that is known. */
+static void *next_place(void *const *table, const struct shape_loop *loop, uint32_t state,
+                        int64_t trip)
+{
+    const struct shape_move *after = loop->moves + loop->states + loop->rows + state;
+    const struct shape_move *end = after + loop->states;
+    if (writes_result(loop, end))
+        return table[(loop->most - 1 - trip) % 2 == 0 ? end->to : after->from];
+    return table[trip % 2 == 0 ? after->from : after->to];
+}
+
+/* Where it is read in a trip: behind the last one, its last value. */
+static void *state_place(void *const *table, const struct shape_loop *loop, uint32_t state,
+                         int64_t trip)
+{
+    return trip == 0 ? table[loop->moves[state].from] : next_place(table, loop, state, trip - 1);
+}
+
+/* Points arguments to where they lie in a trip. */
+static void turn(void **table, const struct shape_loop *loop, int64_t trip)
+{
+    const struct shape_move *rows = loop->moves + loop->states;
+    for (uint32_t i = 0; i < loop->turns->count; i++) {
+        const struct loop_turn *item = &loop->turns->items[i];
+        const struct shape_move *row = &rows[item->what == TURN_ROW ? item->index : 0];
+        table[item->slot] = item->what == TURN_STATE ? state_place(table, loop, item->index, trip)
+                            : item->what == TURN_NEXT
+                                ? next_place(table, loop, item->index, trip)
+                                : (char *)table[row->to] + (size_t)trip * row->bytes;
+    }
+}
+
+/* Results of states, once so many trips were made. */
+static void finish_states(void *const *table, const struct shape_loop *loop, int64_t trips)
+{
+    const struct shape_move *end = loop->moves + 2 * loop->states + loop->rows;
+    for (uint32_t i = 0; i < loop->states; i++)
+        if (end[i].bytes > 0 && (!end[i].turns || trips == 0 || !writes_result(loop, &end[i])))
+            memcpy(table[end[i].to],
+                   end[i].turns ? state_place(table, loop, i, trips) : table[end[i].from],
+                   end[i].bytes);
+}
+
 /* False when the call was interrupted. Adds the launches that ran to *ran. */
 static bool run_loop(struct urza_module *module, struct call_context *context,
                      const struct shape_loop *loop, uint64_t *ran)
 {
-    void *const *table = context->table;
+    void **table = context->table;
     const struct shape_move *start = loop->moves, *rows = start + loop->states;
-    const struct shape_move *after = rows + loop->rows, *end = after + loop->states;
+    const struct shape_move *after = rows + loop->rows;
     move(table, start, loop->states, 0);
     int64_t trip = 0;
     for (; trip < loop->most && goes_on(table, loop); trip++) {
@@ -129,12 +179,13 @@ static bool run_loop(struct urza_module *module, struct call_context *context,
             return false;
         if (loop->iter != PLAN_NONE)
             memcpy(table[loop->iter], &trip, sizeof trip);
+        turn(table, loop, trip);
         *ran += run_launches(module, context, loop->first, loop->first + loop->count, UINT64_MAX);
         move(table, rows, loop->rows, trip);
         move(table, after, loop->states, 0);
     }
     clear_rows(table, rows, loop->rows, trip, loop->trips);
-    move(table, end, loop->states, 0);
+    finish_states(table, loop, trip);
     return true;
 }
 

@@ -71,6 +71,18 @@ struct slot_patch {
     uint32_t slot, tensor;
 };
 
+/* Arguments of a loop's launches that lie elsewhere in each trip, so that nothing is copied. */
+struct loop_turn {
+    uint32_t slot;
+    uint32_t index; /* of the state or row */
+    enum { TURN_STATE, TURN_NEXT, TURN_ROW } what;
+};
+struct loop_turns {
+    const struct loop_turn *items;
+    uint32_t count;
+    const bool *states, *rows; /* which turn, or stay where the result has them */
+};
+
 /* Launches are recorded while spans is not NULL. */
 struct trace {
     urza_span *spans;
@@ -106,6 +118,7 @@ struct urza_module {
     uint32_t move_count;   /* of all loops */
     struct slot_patch *patches;
     uint32_t patch_count;
+    struct loop_turns *turns; /* by loop */
     uint32_t *updates;        /* by output: the input that it updates; UPDATE_NONE: none */
     bool *in_place;           /* by output: kernels may write it over that input */
     uint32_t *input_integers; /* by input: its elements, if some tell dims; else 0 */

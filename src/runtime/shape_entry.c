@@ -130,26 +130,29 @@ static size_t buffer_bytes(const struct plan *plan, uint32_t buffer, const int64
     return fits ? (size_t)bytes : SIZE_MAX;
 }
 
-/* Fills the moves of a loop whose slots begin at `slot`. */
-static bool fill_moves(const struct plan *plan, const struct plan_loop *loop, uint32_t slot,
+/* Fills the moves of the loop of that index, whose slots begin at `slot`. */
+static bool fill_moves(const struct urza_module *module, uint32_t index, uint32_t slot,
                        const int64_t *dims, struct shape_move *moves)
 {
+    const struct plan *plan = &module->target->plan;
+    const struct plan_loop *loop = &plan->loops.items[index];
+    const struct loop_turns *turns = &module->turns[index];
     struct shape_move *rows = moves + loop->state_count, *after = rows + loop->row_count;
     struct shape_move *end = after + loop->state_count;
     bool fits = true;
     slot++;
     for (uint32_t i = 0; i < loop->state_count; i++, slot += 4) {
         size_t bytes = buffer_bytes(plan, loop->states[i].state, dims);
-        bool wanted = loop->states[i].result != PLAN_NONE;
+        bool wanted = loop->states[i].result != PLAN_NONE, turned = turns->states[i];
         fits &= bytes != SIZE_MAX;
-        moves[i] = (struct shape_move){slot, slot + 1, bytes};
-        after[i] = (struct shape_move){slot + 2, slot + 1, bytes};
-        end[i] = (struct shape_move){slot + 1, slot + 3, wanted ? bytes : 0};
+        moves[i] = (struct shape_move){slot, slot + 1, bytes, turned};
+        after[i] = (struct shape_move){slot + 2, slot + 1, bytes, turned};
+        end[i] = (struct shape_move){slot + 1, slot + 3, wanted ? bytes : 0, turned};
     }
     for (uint32_t i = 0; i < loop->row_count; i++, slot += 2) {
         size_t bytes = buffer_bytes(plan, loop->rows[i].row, dims);
         fits &= bytes != SIZE_MAX;
-        rows[i] = (struct shape_move){slot, slot + 1, bytes};
+        rows[i] = (struct shape_move){slot, slot + 1, bytes, turns->rows[i]};
     }
     return fits;
 }
@@ -176,9 +179,10 @@ static bool fill_loops(const struct urza_module *module, struct shape_entry *ent
                                    .condition = condition_slot(loop, slot),
                                    .states = loop->state_count,
                                    .rows = loop->row_count,
-                                   .moves = moves};
+                                   .moves = moves,
+                                   .turns = &module->turns[i]};
         if (!dim_eval(plan->dims, loop->trips, entry->dims, &out->trips) || out->trips < 0 ||
-            out->trips > LIMIT_DIM_VALUE || !fill_moves(plan, loop, slot, entry->dims, moves))
+            out->trips > LIMIT_DIM_VALUE || !fill_moves(module, i, slot, entry->dims, moves))
             return false;
         out->most = out->trips;
         if (loop->condition > 0 && module->most_trips > 0 && module->most_trips < out->trips)

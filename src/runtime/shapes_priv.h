@@ -22,6 +22,7 @@ struct shape_launch {
 struct shape_move {
     uint32_t from, to;
     size_t bytes;
+    bool turns; /* none is made: arguments of launches lie elsewhere in each trip (loop_turn) */
 };
 
 /* A loop of the plan. Its moves stand one behind the other: states at the start, rows of a trip,
@@ -34,6 +35,7 @@ struct shape_loop {
     int64_t most;       /* that are made: fewer where the module has a limit */
     uint32_t condition; /* slot of one bool that says whether it goes on; PLAN_NONE: none */
     const struct shape_move *moves;
+    const struct loop_turns *turns;
 };
 
 /* Everything that follows from the input shapes, and from elements that tell dims; immutable once

@@ -78,7 +78,8 @@ static void gather(struct chart *chart)
     chart->live = ARENA_ARRAY(chart->arena, int64_t, chart->launches + 1);
     for (uint32_t i = 0; i < plan->buffers.count; i++) {
         const struct plan_buffer *buffer = &plan->buffers.items[i];
-        if (buffer->kind != BUFFER_TEMP || buffer->first_launch > buffer->last_launch)
+        if (buffer->kind != BUFFER_TEMP || buffer->displaced ||
+            buffer->first_launch > buffer->last_launch)
             continue;
         struct temporary row = {buffer, i, bytes_of(chart, buffer, dims)};
         chart->rows[chart->count++] = row;
