@@ -317,6 +317,7 @@ static void displace(struct plan *plan, const struct plan_loop *loop)
         if (!plan_state_turns(plan, loop, i))
             continue;
         live_at(plan, s->from, loop->first + loop->count - 1);
+        live_at(plan, s->next, loop->first);
         if (!plan_result_turns(loop, i))
             continue;
         live_at(plan, s->result, loop->first);
