@@ -21,6 +21,7 @@
 #include "compiler/step/step.h"
 #include "compiler/import/import.h"
 #include "compiler/target/target.h"
+#include "package/step_spec.h"
 
 /* Adds the time since the last call to a stage. */
 void job_lap(struct job *job, enum stage stage)
@@ -352,9 +353,11 @@ static bool become_step(struct job *job, struct blueprint *blueprint, struct err
         return false;
     const struct step_request request = {job->options->step, job->options->loss, trained.wrt,
                                          trained.wrt_count};
-    if (!step_graph(step, job->arena, &blueprint->graph, &request, err))
+    struct step_spec *spec = ARENA_NEW(job->arena, struct step_spec);
+    if (!step_graph(step, job->arena, &blueprint->graph, &request, spec, err))
         return fail_at(err, "the training step");
     blueprint->graph = *step;
+    blueprint->step = spec;
     import_graph_json(blueprint, job->arena);
     return true;
 }

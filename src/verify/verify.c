@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "package/package.h"
+#include "package/step_spec.h"
 #include "verify/jobs.h"
 #include "verify/verify_priv.h"
 
@@ -393,21 +394,24 @@ static void report_target(struct driver *d, uint32_t target)
     add_quality(d, target);
 }
 
+/* A check of the graph alone. */
+static void report_graph(struct driver *d, const char *what, struct outcome *outcome)
+{
+    if (!outcome->ran)
+        outcome_fail(outcome, "%s", d->v->result.stage);
+    add_check(d, what, NULL, outcome, outcome->detail);
+}
+
 static void report(struct driver *d, struct verify_report *out)
 {
-    struct outcome *interpreter = &d->v->result.interpreter;
     for (uint32_t i = 0; i < d->v->contents->target_count; i++)
         if (d->native[i])
             report_target(d, i);
-    if (!interpreter->ran)
-        outcome_fail(interpreter, "%s", d->v->result.stage);
-    add_check(d, "interpreter", NULL, interpreter, interpreter->detail);
-    if (d->v->block) {
-        struct outcome *gradients = &d->v->result.gradients;
-        if (!gradients->ran)
-            outcome_fail(gradients, "%s", d->v->result.stage);
-        add_check(d, "gradients", NULL, gradients, gradients->detail);
-    }
+    report_graph(d, "interpreter", &d->v->result.interpreter);
+    if (d->v->block || d->v->spec)
+        report_graph(d, "gradients", &d->v->result.gradients);
+    if (d->v->spec)
+        report_graph(d, "optimizer", &d->v->result.optimizer);
     struct verify_report all = {.checks = d->checks.items,
                                 .kernels = d->kernels.items,
                                 .outputs = d->outputs.items,
@@ -518,13 +522,14 @@ bool verify_package(const void *bytes, size_t size, const struct verify_options 
     v.bytes = copy;
     struct verify_report report, step;
     if (!package_read(copy, size, &trust, arena, contents, err) ||
-        !verify_contents(&v, arena, &report, err))
+        !step_spec_of(contents, arena, &v.spec, err) || !verify_contents(&v, arena, &report, err))
         return false;
     if (contents->step) {
         struct verify_options own = *options; /* its signature is the block's */
         own.allow_unsigned = true;
         v.options = &own;
         v.block = contents;
+        v.spec = NULL;
         v.contents = contents->step;
         v.bytes = contents->training;
         v.size = contents->training_bytes;

@@ -13,6 +13,7 @@
 
 struct error;
 struct import_notes;
+struct step_spec;
 struct strbuf;
 
 /* How the values of a parameter are made if they are not given. uniform: [a, b); normal: mean a,
@@ -55,7 +56,8 @@ struct blueprint {
     struct param_init *inits; /* in the order of the graph's params */
     const struct import_alias *aliases;
     uint32_t alias_count;
-    const char *json; /* the blueprint in the native dialect, canonical; in the arena */
+    const struct step_spec *step; /* of a training step: what it is of; NULL: it says nothing */
+    const char *json;             /* the blueprint in the native dialect, canonical; in the arena */
     size_t json_bytes;
     const char *warnings; /* strings, each with a zero byte at its end, about parts of the model
                              that were not read exactly as they say; in the arena */

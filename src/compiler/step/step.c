@@ -33,6 +33,7 @@ struct stepping {
     const struct op_row *row;
     value_id *params, *grads; /* by place in wrt; gradients in f32 or wider */
     uint32_t count;
+    enum dtype dtype; /* of lr and the norm of all gradients */
     value_id t, rate; /* of this step: its number from 1 on, and the learning rate */
     value_id finite;  /* whether all gradients are; VALUE_NONE: nobody asks */
     value_id scale;   /* of the loss, f32; VALUE_NONE: none */
@@ -223,8 +224,10 @@ static bool add_gradients(struct stepping *s, value_id loss)
     const struct grad_request request = {&loss, &one, 1, s->params, s->count};
     if (one == VALUE_NONE || !grad_add(b, &request, s->arena, s->grads))
         return false;
+    s->dtype = DTYPE_F32;
     for (uint32_t i = 0; i < s->count; i++) {
         enum dtype of = wide((enum dtype)graph_node(s->graph, s->grads[i])->dtype);
+        s->dtype = of == DTYPE_F64 ? of : s->dtype;
         s->grads[i] = b_cast(b, s->grads[i], of);
         if (s->scale != VALUE_NONE)
             s->grads[i] = b_div(b, s->grads[i], b_cast(b, s->scale, of));
@@ -232,11 +235,11 @@ static bool add_gradients(struct stepping *s, value_id loss)
     return b->err->code == 0;
 }
 
-/* The sum of the squares of all gradients, f32. */
+/* The sum of the squares of all gradients. */
 static value_id square_norm(struct stepping *s)
 {
     struct builder *b = &s->b;
-    value_id sum = b_const(b, DTYPE_F32, 0);
+    value_id sum = b_const(b, s->dtype, 0);
     for (uint32_t i = 0; i < s->count; i++) {
         int64_t axes[LIMIT_RANK];
         uint32_t rank = graph_node(s->graph, s->grads[i])->rank;
@@ -245,7 +248,7 @@ static value_id square_norm(struct stepping *s)
         value_id square = b_mul(b, s->grads[i], s->grads[i]);
         if (rank > 0)
             square = b_reduce(b, PRIM_REDUCE_SUM, square, axes, rank, false);
-        sum = b_add(b, sum, b_cast(b, square, DTYPE_F32));
+        sum = b_add(b, sum, b_cast(b, square, s->dtype));
     }
     return sum;
 }
@@ -258,7 +261,7 @@ static bool clip(struct stepping *s, value_id scale_state)
         return true;
     value_id square = square_norm(s), norm = b_unary(b, PRIM_SQRT, square);
     if (s->options.clip_norm > 0) {
-        value_id most = b_const(b, DTYPE_F32, s->options.clip_norm);
+        value_id most = b_const(b, s->dtype, s->options.clip_norm);
         value_id factor = b_min_const(b, b_div(b, most, b_shift(b, norm, NORM_EPS)), 1);
         for (uint32_t i = 0; i < s->count; i++) {
             enum dtype dtype = (enum dtype)graph_node(s->graph, s->grads[i])->dtype;
@@ -268,7 +271,7 @@ static bool clip(struct stepping *s, value_id scale_state)
         VEC_PUSH(s->arena, &s->results, result);
     }
     if (scale_state != VALUE_NONE)
-        s->finite = b_binary(b, PRIM_LT, square, b_const(b, DTYPE_F32, (double)INFINITY));
+        s->finite = b_binary(b, PRIM_LT, square, b_const(b, s->dtype, (double)INFINITY));
     return b->err->code == 0;
 }
 
@@ -401,7 +404,7 @@ static bool add_optimizer(struct stepping *s, value_id scale_state)
     struct builder *b = &s->b;
     value_id step = new_input(s, "step", DTYPE_I64, VALUE_NONE);
     s->t = b_shift(b, step, 1);
-    value_id lr = new_input(s, "lr", DTYPE_F32, VALUE_NONE);
+    value_id lr = new_input(s, "lr", s->dtype, VALUE_NONE);
     s->rate = b_mul(b, b_cast(b, lr, DTYPE_F64), schedule_factor(s));
     if (s->rate == VALUE_NONE)
         return false;
@@ -464,7 +467,7 @@ static bool find_optimizer(struct stepping *s, const char *text)
 }
 
 bool step_graph(struct graph *to, struct arena *arena, const struct graph *from,
-                const struct step_request *request, struct error *err)
+                const struct step_request *request, struct step_spec *out_spec, struct error *err)
 {
     struct graph *joint = ARENA_NEW(arena, struct graph);
     struct stepping s = {.graph = joint, .arena = arena, .b = {joint, err}, .err = err};
@@ -477,5 +480,9 @@ bool step_graph(struct graph *to, struct arena *arena, const struct graph *from,
         !clip(&s, scale_state) || !keep_updates(&s, from) || !add_optimizer(&s, scale_state) ||
         !give_results(&s))
         return false;
+    const struct step_parts parts = {from,       joint,         s.row,    &s.optimizer,
+                                     &s.options, request->loss, s.params, s.count};
+    if (out_spec)
+        step_describe(&parts, arena, out_spec);
     return graph_copy_live(to, arena, joint, err);
 }

@@ -47,7 +47,7 @@ bool stepped_try(struct stepped *s, const char *block, const char *optimizer, co
         fail_msg("%s: %s\n%s", err->place, err->message, block);
     uint32_t count = names_of(s, &from, wrt, names);
     const struct step_request request = {optimizer, loss, names, count};
-    if (!step_graph(&s->graph, &s->arena, &from, &request, err))
+    if (!step_graph(&s->graph, &s->arena, &from, &request, &s->spec, err))
         return false;
     if (!graph_verify(&s->graph, err))
         fail_msg("%s: %s", err->place, err->message);
