@@ -16,6 +16,7 @@
 #include "base/strbuf.h"
 #include "build/build.h"
 #include "cli/cli_priv.h"
+#include "cli/inspect_priv.h"
 #include "cli/tuning_priv.h"
 #include "tuner/tuner.h"
 
@@ -44,6 +45,7 @@ struct outcome {
     struct build_result built;
     const char *warnings; /* a copy of built.compiled.warnings, which is freed earlier; ends with an
                              empty text */
+    const char *again;    /* lines on what a backward pass computes again; "" where it does not */
 };
 
 /* Whether level is one of the names in DUMP_LEVELS. */
@@ -86,6 +88,11 @@ static bool check_request(struct request *request, struct error *err)
         return fail(err, ERR_USAGE, "--timeout: at most %g s", TIMEOUT_SECONDS_MAX);
     if (request->wrt && !request->backward && !request->step)
         return fail(err, ERR_USAGE, "--wrt goes with --backward or --step");
+    if (request->peak_mb > 0 && request->step)
+        return fail(
+            err, ERR_USAGE,
+            "--memory goes with --backward: a whole step computes nothing twice to keep to a "
+            "budget ('urza inspect --memory' shows what it takes)");
     if (request->peak_mb > 0 && !request->backward)
         return fail(err, ERR_USAGE, "--memory goes with --backward");
     if (request->peak_mb > PEAK_MB_MOST)
@@ -229,6 +236,17 @@ static const char *copy_warnings(struct arena *arena, const struct compile_resul
     return copy;
 }
 
+static const char *again_text(struct cli *cli, const struct request *request,
+                              const struct build_result *built)
+{
+    struct strbuf text;
+    strbuf_init(&text, cli->arena);
+    strbuf_puts(&text, "");
+    if (built->package && request->peak_mb > 0)
+        inspect_again(cli, built->package, built->package_bytes, &text);
+    return text.size_bytes > 0 ? text.data : "";
+}
+
 static bool compile(struct cli *cli, const struct request *request, struct outcome *out,
                     struct error *err)
 {
@@ -285,6 +303,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                             built->compiled.dump ? built->compiled.dump : "", err);
     if (ok) {
         outcome.warnings = copy_warnings(cli->arena, &built->compiled);
+        outcome.again = again_text(cli, request, built);
         build_release(&build, built);
         *out = outcome;
     }
@@ -350,6 +369,7 @@ static void print(const struct cli *cli, const struct request *request,
     report_lines(stdout, "%s\n%s: %zu bytes, %u kernels, %.1f ms%s\n", compiled->kernel_id,
                  request->out, outcome->built.package_bytes, compiled->kernels, total_ms,
                  outcome->built.verify_ms >= 0 ? ", verified" : "");
+    report_block(stdout, outcome->again, strlen(outcome->again));
 }
 
 bool cmd_compile(struct cli *cli, int argc, char **argv, struct error *err)
