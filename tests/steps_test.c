@@ -26,6 +26,7 @@
 #include "graph/build.h"
 #include "package/package.h"
 #include "package/step_spec.h"
+#include "urza/run.h"
 #include "verify/verify.h"
 
 #define TEST_FAILED(...) (print_error(__VA_ARGS__), print_error("\n"), _fail(__FILE__, __LINE__))
@@ -66,20 +67,17 @@ static void make(struct made *m, const char *dtype, const char *optimizer, struc
 
 enum said { PASSES, BY_GRADIENTS, BY_OPTIMIZER, OTHERWISE };
 
-/* Packages the graph with what it says of itself, and verifies that. detail: of the check that
- * failed first, of these two. */
-static enum said judge(const struct graph *graph, const struct step_spec *spec, struct arena *arena,
-                       const char **detail)
+/* The package of a graph with what it says of itself. */
+static void package(const struct graph *graph, const struct step_spec *spec, struct arena *arena,
+                    struct strbuf *out)
 {
-    struct strbuf json, package;
+    struct strbuf json;
     struct error err = {0};
     char id[KERNEL_ID_BYTES];
-    struct verify_report report;
-    enum said said = PASSES;
     json_t *document = json_object();
     json_object_set_new(document, "step", step_spec_json(spec));
     strbuf_init(&json, arena);
-    strbuf_init(&package, arena);
+    strbuf_init(out, arena);
     json_write_canonical(document, &json);
     json_decref(document);
     const struct package_contents contents = {.name = "step",
@@ -90,9 +88,21 @@ static enum said judge(const struct graph *graph, const struct step_spec *spec, 
                                               .blueprint_bytes = json.size_bytes,
                                               .evidence_json = "{}",
                                               .evidence_bytes = 2};
+    if (!package_write(&contents, NULL, out, id, &err))
+        TEST_FAILED("%s: %s", err.place, err.message);
+}
+
+/* Verifies the package of a graph. detail: of the check that failed first, of these two. */
+static enum said judge(const struct graph *graph, const struct step_spec *spec, struct arena *arena,
+                       const char **detail)
+{
+    struct strbuf bytes;
+    struct error err = {0};
+    struct verify_report report;
+    enum said said = PASSES;
     const struct verify_options options = {.allow_unsigned = true, .seed = 3};
-    if (!package_write(&contents, NULL, &package, id, &err) ||
-        !verify_package(package.data, package.size_bytes, &options, arena, &report, &err))
+    package(graph, spec, arena, &bytes);
+    if (!verify_package(bytes.data, bytes.size_bytes, &options, arena, &report, &err))
         TEST_FAILED("%s: %s", err.place, err.message);
     *detail = "";
     for (uint32_t i = 0; i < report.count; i++) {
@@ -358,6 +368,56 @@ static void wrong_names_are_noticed(void **state)
     arena_release(&arena);
 }
 
+/* A block may call its params what others call states. */
+static void names_of_states_are_free(void **state)
+{
+    (void)state;
+    static const char text[] = "graph \"g\"\n%1 = input \"x\" : f32[4]\n%2 = param \"w\" : f32[4]\n"
+                               "%3 = param \"low.w\" : f32[4]\n%4 = param \"m.w\" : f32[4]\n"
+                               "%5 = param \"grad_norm\" : f32[4]\n%6 = mul %1, %2 : f32[4]\n"
+                               "%7 = mul %6, %3 : f32[4]\n%8 = add %7, %4 : f32[4]\n"
+                               "%9 = add %8, %5 : f32[4]\noutput \"y\" %9\n";
+    static const char *const wrt[] = {"w", "m.w"};
+    struct arena arena;
+    struct graph block;
+    struct made m;
+    struct error err = {0};
+    const char *detail;
+    const struct step_request request = {"sgd(momentum=0.5)", "mse_loss", wrt, 2};
+    arena_init(&arena);
+    if (!graph_parse(&block, &arena, text, strlen(text), &err) ||
+        !step_graph(&m.graph, &arena, &block, &request, &m.spec, &err))
+        TEST_FAILED("%s: %s", err.place, err.message);
+    assert_int_equal(m.spec.frozen_count, 2);
+    if (judge(&m.graph, &m.spec, &arena, &detail) != PASSES)
+        TEST_FAILED("%s", detail);
+    arena_release(&arena);
+}
+
+/* urza_step_text, and a call that is for the other kind of package. */
+static void programs_can_ask(void **state)
+{
+    (void)state;
+    struct arena arena;
+    struct made m;
+    struct strbuf bytes;
+    urza_module *module;
+    urza_tape *tape;
+    urza_error err;
+    arena_init(&arena);
+    make(&m, "f32", "lion(weight_decay=0.5, clip_norm=2)", &arena);
+    package(&m.graph, &m.spec, &arena, &bytes);
+    const urza_load_options options = {.trust = URZA_TRUST_ALLOW_UNSIGNED};
+    assert_int_equal(urza_load_memory(bytes.data, bytes.size_bytes, &options, &module, &err), 0);
+    assert_string_equal(urza_step_text(module), "lion(beta1=0.9, beta2=0.99, weight_decay=0.5, "
+                                                "clip_norm=2) of mse_loss");
+    assert_int_equal(urza_forward_train(module, NULL, 0, NULL, 0, NULL, 0, &tape, &err),
+                     ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "is a whole training step: urza_step runs it"));
+    urza_unload(module);
+    arena_release(&arena);
+}
+
 /* Each optimizer that a step may have is judged. */
 static void all_optimizers_have_definitions(void **state)
 {
@@ -386,6 +446,8 @@ int main(void)
         cmocka_unit_test(wrong_nodes_are_noticed),
         cmocka_unit_test(wrong_words_are_noticed),
         cmocka_unit_test(wrong_names_are_noticed),
+        cmocka_unit_test(names_of_states_are_free),
+        cmocka_unit_test(programs_can_ask),
         cmocka_unit_test(all_optimizers_have_definitions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/strbuf.h"
 #include "package/package.h"
 
 #define CONSTANT "constant"
@@ -16,6 +17,37 @@ double step_spec_attr(const struct step_spec *spec, const char *name)
         if (strcmp(spec->attrs[i].name, name) == 0)
             return spec->attrs[i].value;
     return 0;
+}
+
+static void print_number(const char *name, double value, bool *some, struct strbuf *out)
+{
+    strbuf_printf(out, "%s%s=%.15g", *some ? ", " : "(", name, value);
+    *some = true;
+}
+
+void step_spec_print(const struct step_spec *spec, struct strbuf *out)
+{
+    const struct step_attr options[] = {{"clip_norm", spec->clip_norm},
+                                        {"loss_scale", spec->loss_scale},
+                                        {"warmup", spec->warmup},
+                                        {"steps", spec->steps},
+                                        {"floor", spec->floor}};
+    bool some = false;
+    strbuf_puts(out, spec->optimizer);
+    for (uint32_t i = 0; i < spec->attr_count; i++)
+        print_number(spec->attrs[i].name, spec->attrs[i].value, &some, out);
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (options[i].value != 0)
+            print_number(options[i].name, options[i].value, &some, out);
+    if (strcmp(spec->schedule, CONSTANT) != 0) {
+        strbuf_printf(out, "%sschedule=%s", some ? ", " : "(", spec->schedule);
+        some = true;
+    }
+    if (spec->dynamic_scale) {
+        strbuf_printf(out, "%sloss_scale=dynamic", some ? ", " : "(");
+        some = true;
+    }
+    strbuf_printf(out, "%s of %s", some ? ")" : "", spec->loss);
 }
 
 static json_t *names_json(const char *const *names, uint32_t count)

@@ -22,6 +22,7 @@
 struct arena;
 struct error;
 struct package_contents;
+struct strbuf;
 
 #define STEP_ATTRS_MOST 16
 
@@ -45,6 +46,9 @@ struct step_spec {
 
 /* The value of an attribute; 0 where it has none of that name. */
 double step_spec_attr(const struct step_spec *spec, const char *name);
+/* In one line, as compile --step and --loss take it, with all attributes: "adamw(beta1=0.9, …,
+ * clip_norm=1) of cross_entropy(logits)". */
+void step_spec_print(const struct step_spec *spec, struct strbuf *out);
 /* As JSON; a new reference. */
 json_t *step_spec_json(const struct step_spec *spec);
 /* ERR_JSON: a field is missing, unknown or of another type. */

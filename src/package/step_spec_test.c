@@ -36,6 +36,12 @@ static void round_trip(void **state)
         "{\"frozen\":[],\"loss\":\"loss\",\"loss_scale\":\"dynamic\","
         "\"optimizer\":{\"name\":\"sgd\"},\"trained\":[]}",
     };
+    static const char *const lines[] = {
+        "sgd of loss",
+        "adamw(beta1=0.9, beta2=0.999, eps=1e-08, clip_norm=0.1, loss_scale=1024, warmup=20, "
+        "steps=400, floor=0.25, schedule=cosine) of cross_entropy(y, label_smoothing=0.1)",
+        "sgd(loss_scale=dynamic) of loss",
+    };
     struct arena arena;
     arena_init(&arena);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
@@ -44,6 +50,10 @@ static void round_trip(void **state)
         if (!parse(texts[i], &arena, &spec, &err))
             TEST_FAILED("%s: %s", err.place, err.message);
         assert_string_equal(text_of(&spec, &arena), texts[i]);
+        struct strbuf line;
+        strbuf_init(&line, &arena);
+        step_spec_print(&spec, &line);
+        assert_string_equal(line.data, lines[i]);
         if (i == 1) {
             assert_true(step_spec_attr(&spec, "beta2") == 0.999);
             assert_true(step_spec_attr(&spec, "momentum") == 0);

@@ -45,7 +45,7 @@ static bool lacks(struct stepping *s, const char *what, const char *name)
 static bool find_trained(struct stepping *s, const char *name, struct trained *out)
 {
     out->w = find_place(s, "", name);
-    out->low = find_place(s, "low", name);
+    out->low = (struct place){NONE, NONE};
     if (out->w.output == NONE)
         return lacks(s, "update", name);
     enum dtype dtype = (enum dtype)graph_node(s->step, s->step->inputs.items[out->w.input])->dtype;
@@ -53,8 +53,12 @@ static bool find_trained(struct stepping *s, const char *name, struct trained *o
         return lacks(s, "gradient", name);
     out->narrow = dtype != DTYPE_F64;
     s->is_trained[out->w.input] = true;
-    if (out->low.input != NONE)
+    if (dtype_bytes(dtype) < 4) { /* others may have a param of that name */
+        out->low = find_place(s, "low", name);
+        if (out->low.output == NONE)
+            return lacks(s, "master copy", name);
         s->is_own[out->low.input] = true;
+    }
     for (int k = 0; k < OPTIMIZER_STATES; k++) {
         const char *state = s->optimizer->states[k];
         out->states[k] = (struct place){NONE, NONE};
@@ -72,7 +76,7 @@ static bool find_own(struct stepping *s)
 {
     s->number = find_place(s, "", "step");
     s->lr = find_place(s, "", "lr").input;
-    s->norm_output = find_output(s->step, "grad_norm");
+    s->norm_output = s->spec->clip_norm > 0 ? find_output(s->step, "grad_norm") : NONE;
     if (s->number.output == NONE || s->lr == NONE ||
         (s->spec->clip_norm > 0 && s->norm_output == NONE))
         return fail(&s->d.err, ERR_VERIFY, "inputs or outputs of a step are missing");

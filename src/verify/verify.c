@@ -483,16 +483,27 @@ static void *joined(struct arena *arena, const void *a, uint32_t a_count, const 
     return all;
 }
 
-/* Adds the rows of the training step's report, whose checks are called "training …". */
+static const char *of_training(const char *name, struct arena *arena)
+{
+    struct strbuf text;
+    strbuf_init(&text, arena);
+    strbuf_printf(&text, "training %s", name);
+    return text.data;
+}
+
+/* Adds the rows of the training step's report; its checks, kernels and outputs, and the targets of
+ * its sizes, are called "training …", since the block has others of the same names. */
 static void add_report(struct verify_report *to, const struct verify_report *step,
                        struct arena *arena)
 {
-    for (uint32_t i = 0; i < step->count; i++) {
-        struct strbuf name;
-        strbuf_init(&name, arena);
-        strbuf_printf(&name, "training %s", step->checks[i].name);
-        step->checks[i].name = name.data;
-    }
+    for (uint32_t i = 0; i < step->count; i++)
+        step->checks[i].name = of_training(step->checks[i].name, arena);
+    for (uint32_t i = 0; i < step->kernel_count; i++)
+        step->kernels[i].label = of_training(step->kernels[i].label, arena);
+    for (uint32_t i = 0; i < step->output_count; i++)
+        step->outputs[i].name = of_training(step->outputs[i].name, arena);
+    for (uint32_t i = 0; i < step->size_count; i++)
+        step->sizes[i].target = of_training(step->sizes[i].target, arena);
 #define JOIN(rows, n)                                                                 \
     to->rows = joined(arena, to->rows, to->n, step->rows, step->n, sizeof *to->rows), \
     to->n += step->n

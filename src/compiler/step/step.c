@@ -48,9 +48,28 @@ static const char *joined(struct stepping *s, const char *prefix, const char *na
     return text;
 }
 
+static value_id find_input(const struct graph *graph, const char *name)
+{
+    for (uint32_t i = 0; i < graph->inputs.count; i++)
+        if (strcmp(graph_node(graph, graph->inputs.items[i])->attrs->name, name) == 0)
+            return graph->inputs.items[i];
+    return VALUE_NONE;
+}
+
+/* The step's inputs stand beside the block's. */
+static bool is_free(struct stepping *s, const char *name)
+{
+    return find_input(s->graph, name) == VALUE_NONE ||
+           fail(s->err, ERR_BLUEPRINT,
+                "a step has an input '%.100s' of its own: rename the block's input or parameter",
+                name);
+}
+
 static value_id new_input(struct stepping *s, const char *name, enum dtype dtype, value_id like)
 {
     const struct node *node = like == VALUE_NONE ? NULL : graph_node(s->graph, like);
+    if (!is_free(s, name))
+        return VALUE_NONE;
     return graph_input(s->graph, name, dtype, node ? node->shape : NULL, node ? node->rank : 0,
                        s->err);
 }
@@ -66,14 +85,6 @@ static bool update(struct stepping *s, value_id input, value_id value)
     const struct result result = {name, joined(s, "new", name), input, value};
     VEC_PUSH(s->arena, &s->results, result);
     return value != VALUE_NONE;
-}
-
-static value_id find_input(const struct graph *graph, const char *name)
-{
-    for (uint32_t i = 0; i < graph->inputs.count; i++)
-        if (strcmp(graph_node(graph, graph->inputs.items[i])->attrs->name, name) == 0)
-            return graph->inputs.items[i];
-    return VALUE_NONE;
 }
 
 static value_id find_output(const struct graph *graph, const char *name)
@@ -94,6 +105,8 @@ static value_id add_target(struct stepping *s, const char *loss, value_id x)
     for (uint32_t i = 0; i < node->rank; i++)
         if (!classes || i != skip)
             shape[rank++] = node->shape[i];
+    if (!is_free(s, "target"))
+        return VALUE_NONE;
     return graph_input(s->graph, "target", classes ? DTYPE_I64 : (enum dtype)node->dtype, shape,
                        rank, s->err);
 }
