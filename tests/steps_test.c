@@ -58,7 +58,8 @@ static void make(struct made *m, const char *dtype, const char *optimizer, struc
     struct graph block;
     struct error err = {0};
     static const char *const wrt[] = {"w", "b"};
-    const struct step_request request = {optimizer, "mse_loss", wrt, 2};
+    const struct step_request request = {
+        .optimizer = optimizer, .loss = "mse_loss", .wrt = wrt, .wrt_count = 2};
     snprintf(text, sizeof text, network, dtype);
     if (!graph_parse(&block, arena, text, strlen(text), &err) ||
         !step_graph(&m->graph, arena, &block, &request, &m->spec, &err))
@@ -368,6 +369,59 @@ static void wrong_names_are_noticed(void **state)
     arena_release(&arena);
 }
 
+/* A block that draws numbers by the step's, and has a running statistic. */
+static void steps_in_training_mode(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "graph \"g\"\ndim B 1..64 multiple 1 typical 5\n%1 = input \"x\" : f64[B, 3]\n"
+        "%2 = input \"seed\" : i64[]\n%3 = input \"step\" : i64[]\n%4 = param \"w\" : f64[3]\n"
+        "%5 = param \"mean\" : f64[3]\n%6 = add %2, %3 : i64[]\n%7 = random %6 : i64[B, 3]\n"
+        "%8 = cast %7 : f64[B, 3]\n%9 = const 2.3283064365386963e-10 : f64[]\n"
+        "%10 = broadcast %9 {axes []} : f64[B, 3]\n%11 = mul %8, %10 : f64[B, 3]\n"
+        "%12 = broadcast %4 {axes [1]} : f64[B, 3]\n%13 = mul %1, %12 : f64[B, 3]\n"
+        "%14 = mul %13, %11 : f64[B, 3]\n%15 = reduce_sum %1 {axes [0]} : f64[3]\n"
+        "%16 = add %15, %5 : f64[3]\noutput \"y\" %14\noutput \"new.mean\" %16\n";
+    static const char *const texts[] = {
+        "sgd(momentum=0.5, loss_scale=dynamic)", "sgd(schedule=linear, steps=30)",
+        "adam(schedule=linear, steps=30, warmup=7, clip_norm=0.1)", "lion", "rmsprop"};
+    static const char *const wrt[] = {"w"};
+    static const struct step_running running[] = {{"mean", "new.mean"}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct arena arena;
+        struct graph block;
+        struct made m;
+        struct error err = {0};
+        const char *detail;
+        const struct step_request request = {.optimizer = texts[i],
+                                             .loss = "mse_loss",
+                                             .wrt = wrt,
+                                             .wrt_count = 1,
+                                             .running = running,
+                                             .running_count = 1,
+                                             .training = true,
+                                             .reads_step = true};
+        arena_init(&arena);
+        if (!graph_parse(&block, &arena, text, strlen(text), &err) ||
+            !step_graph(&m.graph, &arena, &block, &request, &m.spec, &err))
+            TEST_FAILED("%s: %s", err.place, err.message);
+        assert_true(m.spec.running_count == 1 && m.spec.frozen_count == 0 && m.spec.training);
+        if (judge(&m.graph, &m.spec, &arena, &detail) != PASSES)
+            TEST_FAILED("%s: %s", texts[i], detail);
+        for (uint32_t o = 0; i == 0 && o < m.graph.outputs.count; o++) {
+            struct graph_output *output = &m.graph.outputs.items[o];
+            if (strcmp(output->name, "new.mean") != 0)
+                continue;
+            /* it moves in steps that are skipped, too */
+            assert_int_equal(graph_node(&m.graph, output->value)->prim, PRIM_SELECT);
+            output->value = graph_node(&m.graph, output->value)->operands[1];
+            assert_int_equal(judge(&m.graph, &m.spec, &arena, &detail), BY_OPTIMIZER);
+            assert_non_null(strstr(detail, "'mean' changes where gradients are not finite"));
+        }
+        arena_release(&arena);
+    }
+}
+
 /* A block may call its params what others call states. */
 static void names_of_states_are_free(void **state)
 {
@@ -383,7 +437,8 @@ static void names_of_states_are_free(void **state)
     struct made m;
     struct error err = {0};
     const char *detail;
-    const struct step_request request = {"sgd(momentum=0.5)", "mse_loss", wrt, 2};
+    const struct step_request request = {
+        .optimizer = "sgd(momentum=0.5)", .loss = "mse_loss", .wrt = wrt, .wrt_count = 2};
     arena_init(&arena);
     if (!graph_parse(&block, &arena, text, strlen(text), &err) ||
         !step_graph(&m.graph, &arena, &block, &request, &m.spec, &err))
@@ -447,6 +502,7 @@ int main(void)
         cmocka_unit_test(wrong_words_are_noticed),
         cmocka_unit_test(wrong_names_are_noticed),
         cmocka_unit_test(names_of_states_are_free),
+        cmocka_unit_test(steps_in_training_mode),
         cmocka_unit_test(programs_can_ask),
         cmocka_unit_test(all_optimizers_have_definitions),
     };

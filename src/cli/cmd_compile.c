@@ -34,7 +34,7 @@ struct request {
     const char *step, *loss;
     struct given given;
     uint64_t seed;
-    bool is_unsigned, no_cache, record, degrade, backward;
+    bool is_unsigned, no_cache, record, degrade, backward, training;
     double tune_s;  /* 0: do not measure */
     double peak_mb; /* 0: not given */
     double timeout_s;
@@ -97,6 +97,8 @@ static bool check_request(struct request *request, struct error *err)
         return fail(err, ERR_USAGE, "--memory goes with --backward");
     if (request->peak_mb > PEAK_MB_MOST)
         return fail(err, ERR_USAGE, "--memory: at most %g MB", PEAK_MB_MOST);
+    if (request->training && !request->backward && !request->step)
+        return fail(err, ERR_USAGE, "--training goes with --backward or --step");
     if (request->loss && !request->step)
         return fail(err, ERR_USAGE, "--loss goes with --step");
     if (request->step && request->backward)
@@ -138,6 +140,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
          "--step: train these (default: params)"},
         {"memory", 0, OPTION_REAL, "MB", &request.peak_mb,
          "--backward: for temporaries at typical sizes, at most; more is then computed again"},
+        {"training", 0, OPTION_FLAG, NULL, &request.training,
+         "--backward, --step: in training mode, with dropout and statistics of the batch"},
         {"step", 0, OPTION_TEXT, "OPTIMIZER", &request.step,
          "compile a whole training step: adamw, or \"sgd(momentum=0.9, clip_norm=1)\" ..."},
         {"loss", 0, OPTION_TEXT, "LOSS", &request.loss,
@@ -271,6 +275,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                     .strategy = request->strategy,
                     .seed = request->seed,
                     .backward = request->backward,
+                    .training = request->training,
                     .wrt = request->wrt,
                     .threads = threads_here(),
                     .peak_bytes = (int64_t)(1e6 * request->peak_mb),

@@ -97,7 +97,8 @@ static enum memory_kind kind_of_input(const struct graph *graph, const struct st
 {
     const char *name = graph_node(graph, graph->inputs.items[input])->attrs->name;
     if (spec && (has_name(spec->trained, spec->trained_count, name) ||
-                 has_name(spec->frozen, spec->frozen_count, name)))
+                 has_name(spec->frozen, spec->frozen_count, name) ||
+                 has_name(spec->running, spec->running_count, name)))
         return MEMORY_PARAMS;
     for (uint32_t i = 0; i < graph->updates.count; i++)
         if (graph->updates.items[i].input == input)

@@ -62,6 +62,9 @@ void inspect_step_print(struct cli *cli, const struct package_contents *contents
                      report_word(cli, spec->attrs[i].name), spec->attrs[i].value);
     report_lines(stdout, "\n");
     print_options(spec);
+    if (spec->training)
+        report_lines(stdout, "%-9s training: dropout, statistics of the batch\n", "mode");
     print_names(cli, "trained", spec->trained, spec->trained_count);
     print_names(cli, "frozen", spec->frozen, spec->frozen_count);
+    print_names(cli, "running", spec->running, spec->running_count);
 }

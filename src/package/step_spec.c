@@ -47,7 +47,8 @@ void step_spec_print(const struct step_spec *spec, struct strbuf *out)
         strbuf_printf(out, "%sloss_scale=dynamic", some ? ", " : "(");
         some = true;
     }
-    strbuf_printf(out, "%s of %s", some ? ")" : "", spec->loss);
+    strbuf_printf(out, "%s of %s%s", some ? ")" : "", spec->loss,
+                  spec->training ? ", in training mode" : "");
 }
 
 static json_t *names_json(const char *const *names, uint32_t count)
@@ -74,6 +75,10 @@ json_t *step_spec_json(const struct step_spec *spec)
     json_object_set_new(object, "optimizer", optimizer);
     json_object_set_new(object, "trained", names_json(spec->trained, spec->trained_count));
     json_object_set_new(object, "frozen", names_json(spec->frozen, spec->frozen_count));
+    if (spec->training)
+        json_object_set_new(object, "training", json_true());
+    if (spec->running_count > 0)
+        json_object_set_new(object, "running", names_json(spec->running, spec->running_count));
     put_number(object, "clip_norm", spec->clip_norm);
     put_number(object, "warmup", spec->warmup);
     put_number(object, "steps", spec->steps);
@@ -154,9 +159,9 @@ static bool read_schedule(const json_t *object, struct arena *arena, struct step
 bool step_spec_parse(const json_t *object, struct arena *arena, struct step_spec *out,
                      struct error *err)
 {
-    static const char *const keys[] = {"loss",      "optimizer",  "trained", "frozen",
-                                       "clip_norm", "warmup",     "steps",   "floor",
-                                       "schedule",  "loss_scale", NULL};
+    static const char *const keys[] = {"loss",     "optimizer", "trained", "frozen",   "clip_norm",
+                                       "warmup",   "steps",     "floor",   "schedule", "loss_scale",
+                                       "training", "running",   NULL};
     struct step_spec spec = {0};
     json_t *optimizer;
     if (!json_is_object(object))
@@ -169,6 +174,9 @@ bool step_spec_parse(const json_t *object, struct arena *arena, struct step_spec
     spec.loss = arena_strdup(arena, spec.loss);
     if (!read_names(object, "trained", arena, &spec.trained, &spec.trained_count, err) ||
         !read_names(object, "frozen", arena, &spec.frozen, &spec.frozen_count, err) ||
+        !json_opt_bool(object, "training", &spec.training, err) ||
+        (json_object_get(object, "running") &&
+         !read_names(object, "running", arena, &spec.running, &spec.running_count, err)) ||
         !json_opt_double(object, "clip_norm", &spec.clip_norm, err) ||
         !read_scale(object, &spec, err) || !read_schedule(object, arena, &spec, err))
         return false;

@@ -6,6 +6,7 @@
  *            "optimizer": {"name": "adamw", "beta1": 0.9, …},   all of its attributes; bools: 0, 1
  *            "trained": ["w", …], "frozen": ["mean", …],        the block's params, and inputs that
  *                                                               are trained
+ *            "training"?: true, "running"?: ["mean", …],
  *            "clip_norm"?: 1, "loss_scale"?: 1024 or "dynamic",
  *            "schedule"?: "cosine", "steps"?: 400, "floor"?: 0.1, "warmup"?: 20}
  *
@@ -36,7 +37,9 @@ struct step_spec {
     struct step_attr attrs[STEP_ATTRS_MOST];
     uint32_t attr_count;
     const char *const *trained, *const *frozen;
-    uint32_t trained_count, frozen_count;
+    const char *const *running; /* params that are running statistics, which steps update */
+    uint32_t trained_count, frozen_count, running_count;
+    bool training;               /* in training mode: dropout, statistics of the batch */
     double clip_norm;            /* 0: none */
     double loss_scale;           /* 0: none */
     bool dynamic_scale;          /* then loss_scale is 0 */

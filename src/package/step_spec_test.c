@@ -32,14 +32,16 @@ static void round_trip(void **state)
         "{\"clip_norm\":0.1,\"floor\":0.25,\"frozen\":[\"mean\"],"
         "\"loss\":\"cross_entropy(y, label_smoothing=0.1)\",\"loss_scale\":1024,"
         "\"optimizer\":{\"beta1\":0.9,\"beta2\":0.999,\"eps\":1e-8,\"name\":\"adamw\"},"
-        "\"schedule\":\"cosine\",\"steps\":400,\"trained\":[\"w\",\"b\"],\"warmup\":20}",
+        "\"running\":[\"mean\"],\"schedule\":\"cosine\",\"steps\":400,"
+        "\"trained\":[\"w\",\"b\"],\"training\":true,\"warmup\":20}",
         "{\"frozen\":[],\"loss\":\"loss\",\"loss_scale\":\"dynamic\","
         "\"optimizer\":{\"name\":\"sgd\"},\"trained\":[]}",
     };
     static const char *const lines[] = {
         "sgd of loss",
         "adamw(beta1=0.9, beta2=0.999, eps=1e-08, clip_norm=0.1, loss_scale=1024, warmup=20, "
-        "steps=400, floor=0.25, schedule=cosine) of cross_entropy(y, label_smoothing=0.1)",
+        "steps=400, floor=0.25, schedule=cosine) of cross_entropy(y, label_smoothing=0.1), in "
+        "training mode",
         "sgd(loss_scale=dynamic) of loss",
     };
     struct arena arena;

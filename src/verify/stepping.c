@@ -290,8 +290,22 @@ static bool judge_numbers(struct stepping *s, const struct point *point, struct 
             must_be("'good'", number_at(s, s->good), full ? 0 : point->good + 1, 0, outcome));
 }
 
+/* The gradients of another step, which has drawn other numbers. */
+static bool find_again(struct stepping *s, const struct point *point)
+{
+    const struct point same = {LARGE_RATE, point->number, false, 0, 0};
+    if (!run_at(s, &s->source, &same))
+        return false;
+    find_gradients(s, &same);
+    return true;
+}
+
 static bool judge_point(struct stepping *s, const struct point *point, struct outcome *outcome)
 {
+    if (s->moves && !find_again(s, point))
+        return false;
+    if (s->moves && schedule_factor(s->spec, point->number + 1) == 0)
+        return true;
     if (!run_at(s, s->step, point))
         return false;
     if (!isfinite(s->norm)) /* then nobody knows what is clipped, or skipped */
@@ -334,6 +348,9 @@ static bool judge_overflow(struct stepping *s, struct outcome *outcome)
             !same_as_before(s, t->states[0], outcome) || !same_as_before(s, t->states[1], outcome))
             return false;
     }
+    for (uint32_t i = 0; i < s->spec->running_count; i++)
+        if (!same_as_before(s, s->running[i], outcome))
+            return false;
     return same_as_before(s, s->number, outcome) &&
            must_be("'scale'", number_at(s, s->scale), OVERFLOW - 1, 0, outcome) &&
            must_be("'good'", number_at(s, s->good), 0, 0, outcome);

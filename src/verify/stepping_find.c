@@ -111,6 +111,13 @@ static bool find_all(struct stepping *s)
                         spec->frozen[i]);
         s->is_frozen[place.input] = true;
     }
+    s->running = ARENA_ARRAY(s->keep, struct place, spec->running_count + 1);
+    for (uint32_t i = 0; i < spec->running_count; i++) {
+        s->running[i] = find_place(s, "", spec->running[i]);
+        if (s->running[i].output == NONE)
+            return lacks(s, "update", spec->running[i]);
+        s->is_frozen[s->running[i].input] = true;
+    }
     return find_own(s);
 }
 
@@ -126,7 +133,15 @@ static bool make_loss(struct stepping *s)
     only.outputs.items = &s->step->outputs.items[at];
     only.outputs.count = 1;
     only.updates.count = 0;
-    return graph_copy_live(&s->loss, s->keep, &only, &s->d.err);
+    if (!graph_copy_live(&s->loss, s->keep, &only, &s->d.err))
+        return false;
+    value_id number = s->loss.inputs.items[s->number.input];
+    for (value_id v = 1; v < s->loss.nodes.count; v++) {
+        const struct node *n = graph_node(&s->loss, v);
+        for (uint32_t i = 0; i < n->operand_count; i++)
+            s->moves |= n->operands[i] == number;
+    }
+    return true;
 }
 
 /* The input that an output updates takes its place where nothing is found from it. */

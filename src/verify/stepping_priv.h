@@ -31,6 +31,8 @@ struct stepping {
     struct trained *trained;
     struct place number, scale, good;
     uint32_t lr, norm_output;
+    bool moves; /* the loss hangs on the number of the step: it draws numbers by it */
+    struct place *running;
     double norm; /* of all gradients, by the definition */
     bool narrow; /* it is f32 */
     struct scene scene;

@@ -37,12 +37,23 @@ static bool is_trained(const struct step_parts *parts, const char *name)
     return false;
 }
 
+static bool is_running(const struct step_parts *parts, const char *name)
+{
+    for (uint32_t i = 0; i < parts->request->running_count; i++)
+        if (strcmp(parts->request->running[i].param, name) == 0)
+            return true;
+    return false;
+}
+
 void step_describe(const struct step_parts *parts, struct arena *arena, struct step_spec *out)
 {
     static const char *const schedules[] = {"constant", "linear", "cosine"};
     const struct graph *block = parts->block;
     const struct step_options *options = parts->options;
-    *out = (struct step_spec){.loss = arena_strdup(arena, parts->loss ? parts->loss : "loss"),
+    const struct step_request *request = parts->request;
+    const char *loss = request->loss ? request->loss : "loss";
+    *out = (struct step_spec){.loss = arena_strdup(arena, loss),
+                              .training = request->training,
                               .optimizer = parts->row->name,
                               .schedule = schedules[options->schedule],
                               .clip_norm = options->clip_norm,
@@ -58,9 +69,13 @@ void step_describe(const struct step_parts *parts, struct arena *arena, struct s
         trained[out->trained_count++] = graph_node(parts->joint, parts->params[i])->attrs->name;
     for (uint32_t i = 0; i < block->params.count; i++) {
         const char *name = graph_node(block, block->params.items[i])->attrs->name;
-        if (!is_trained(parts, name))
+        if (!is_trained(parts, name) && !is_running(parts, name))
             frozen[out->frozen_count++] = name;
     }
+    const char **running = ARENA_ARRAY(arena, const char *, request->running_count + 1);
+    for (uint32_t i = 0; i < request->running_count; i++)
+        running[out->running_count++] = request->running[i].param;
+    out->running = running;
     out->trained = trained;
     out->frozen = frozen;
 }

@@ -32,11 +32,11 @@ struct stepping {
     struct step_options options;
     const struct op_row *row;
     value_id *params, *grads; /* by place in wrt; gradients in f32 or wider */
-    uint32_t count;
-    enum dtype dtype; /* of lr and the norm of all gradients */
-    value_id t, rate; /* of this step: its number from 1 on, and the learning rate */
-    value_id finite;  /* whether all gradients are; VALUE_NONE: nobody asks */
-    value_id scale;   /* of the loss, f32; VALUE_NONE: none */
+    uint32_t count, outputs;  /* outputs: of the block, without running statistics */
+    enum dtype dtype;         /* of lr and the norm of all gradients */
+    value_id t, rate;         /* of this step: its number from 1 on, and the learning rate */
+    value_id finite;          /* whether all gradients are; VALUE_NONE: nobody asks */
+    value_id scale;           /* of the loss, f32; VALUE_NONE: none */
     VEC(struct result) results;
 };
 
@@ -119,9 +119,9 @@ static value_id loss_by_op(struct stepping *s, const char *given)
         return VALUE_NONE;
     const struct op_row *row = op_find(text.name);
     const struct graph *g = s->graph;
-    value_id x = text.operand            ? find_output(g, text.operand)
-                 : g->outputs.count == 1 ? g->outputs.items[0].value
-                                         : VALUE_NONE;
+    value_id x = text.operand      ? find_output(g, text.operand)
+                 : s->outputs == 1 ? g->outputs.items[0].value
+                                   : VALUE_NONE;
     value_id out[OP_MAX_OUTPUTS];
     uint32_t count;
     if (!row || strncmp(row->operands, "x target", 8) != 0)
@@ -131,7 +131,7 @@ static value_id loss_by_op(struct stepping *s, const char *given)
                       text.name);
     if (x == VALUE_NONE && !text.operand)
         return b_fail(&s->b, ERR_USAGE, "the block has %u outputs, say which: %.64s(NAME)",
-                      g->outputs.count, text.name);
+                      s->outputs, text.name);
     if (x == VALUE_NONE)
         return b_fail(&s->b, ERR_USAGE, "no output is called '%.64s'", text.operand);
     const value_id operands[] = {x, add_target(s, text.name, x)};
@@ -399,8 +399,13 @@ static bool step_scale(struct stepping *s, value_id state)
 }
 
 /* The block's own updates, as running means, go on in a step. */
-static bool keep_updates(struct stepping *s, const struct graph *from)
+static bool keep_updates(struct stepping *s, const struct graph *from,
+                         const struct step_request *request)
 {
+    for (uint32_t i = 0; i < request->running_count; i++)
+        if (!update(s, find_input(s->graph, request->running[i].param),
+                    find_output(s->graph, request->running[i].output)))
+            return false;
     for (uint32_t i = 0; i < from->updates.count; i++) {
         const struct graph_update *u = &from->updates.items[i];
         const char *input = graph_node(from, from->inputs.items[u->input])->attrs->name;
@@ -412,10 +417,11 @@ static bool keep_updates(struct stepping *s, const struct graph *from)
     return true;
 }
 
-static bool add_optimizer(struct stepping *s, value_id scale_state)
+static bool add_optimizer(struct stepping *s, value_id scale_state, bool reads_step)
 {
     struct builder *b = &s->b;
-    value_id step = new_input(s, "step", DTYPE_I64, VALUE_NONE);
+    value_id step =
+        reads_step ? find_input(s->graph, "step") : new_input(s, "step", DTYPE_I64, VALUE_NONE);
     s->t = b_shift(b, step, 1);
     value_id lr = new_input(s, "lr", s->dtype, VALUE_NONE);
     s->rate = b_mul(b, b_cast(b, lr, DTYPE_F64), schedule_factor(s));
@@ -484,17 +490,18 @@ bool step_graph(struct graph *to, struct arena *arena, const struct graph *from,
 {
     struct graph *joint = ARENA_NEW(arena, struct graph);
     struct stepping s = {.graph = joint, .arena = arena, .b = {joint, err}, .err = err};
+    s.outputs = from->outputs.count - request->running_count;
     value_id scale_state, loss;
     *err = (struct error){0};
     if ((!find_optimizer(&s, request->optimizer) && !fail_at(err, "--step")) ||
         !grad_block_graph(joint, arena, from, err) ||
         ((loss = find_loss(&s, request->loss)) == VALUE_NONE && !fail_at(err, "--loss")) ||
         !find_params(&s, request) || !add_scale(&s, &scale_state) || !add_gradients(&s, loss) ||
-        !clip(&s, scale_state) || !keep_updates(&s, from) || !add_optimizer(&s, scale_state) ||
-        !give_results(&s))
+        !clip(&s, scale_state) || !keep_updates(&s, from, request) ||
+        !add_optimizer(&s, scale_state, request->reads_step) || !give_results(&s))
         return false;
-    const struct step_parts parts = {from,       joint,         s.row,    &s.optimizer,
-                                     &s.options, request->loss, s.params, s.count};
+    const struct step_parts parts = {from,       joint,   s.row,    &s.optimizer,
+                                     &s.options, request, s.params, s.count};
     if (out_spec)
         step_describe(&parts, arena, out_spec);
     return graph_copy_live(to, arena, joint, err);

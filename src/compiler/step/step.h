@@ -1,7 +1,8 @@
 /* A whole training step as one block: forward, loss, gradients, optimizer.
  *
  * The graph of a step has these inputs, in this order but for states, all read where they lie:
- *   the block's inputs; then its params, trained or not;
+ *   the block's inputs (with "seed" and "step" where it draws numbers in training mode); then its
+ *   params, trained or not;
  *   "target", where the loss is an operation;
  *   "step", i64: the number of steps that were made;
  *   "lr", f32, or f64 where some trained param is: the learning rate, which a schedule multiplies;
@@ -37,6 +38,13 @@ struct step_request {
     const char *loss;
     const char *const *wrt; /* names of the inputs and params that are trained */
     uint32_t wrt_count;
+    /* Of a block in training mode: params with running statistics, and the outputs that are their
+     * next values, behind all others. An input "step" of the block is the step's own. */
+    const struct step_running {
+        const char *param, *output;
+    } *running;
+    uint32_t running_count;
+    bool training, reads_step;
 };
 /* *to is initialised in the arena; out_spec, which may be NULL, gets what the step is of.
  * ERR_USAGE: a text that is none of these; ERR_BLUEPRINT: a name is unknown or taken, an operation

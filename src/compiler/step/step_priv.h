@@ -37,7 +37,7 @@ struct step_parts {
     const struct op_row *row;
     const struct step_text *optimizer;
     const struct step_options *options;
-    const char *loss;
+    const struct step_request *request;
     const value_id *params;
     uint32_t count;
 };
