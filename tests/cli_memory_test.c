@@ -163,6 +163,17 @@ static void says(struct fixture *f, enum error_code code, const char *line, cons
     assert_string_equal(outcome.out, "");
 }
 
+/* Of the only target: its launches, those that run again, and what they cost. */
+static void training_of(struct fixture *f, json_int_t *launches, json_int_t *again, double *percent)
+{
+    json_t *object = answer(f, "inspect net.urza --json");
+    const json_t *target = json_array_get(member(member(object, "training"), "targets"), 0);
+    *launches = number(target, "forward_train") + number(target, "backward");
+    *again = number(target, "again");
+    *percent = json_number_value(member(target, "again_percent"));
+    json_decref(object);
+}
+
 /* Six layers of tanh, whose results backward reads: with a budget some are made again, by their
  * products. */
 static void test_budget(void **state)
@@ -188,7 +199,21 @@ static void test_budget(void **state)
     json_t *memory = answer(f, "inspect net.urza --memory --backward --json");
     json_int_t all = number(memory, "peak_bytes");
     json_decref(memory);
-    compile(f, text.data, " --backward --target x86-64-v2 --memory 0.05"); /* verified */
+    json_int_t launches, more, again;
+    double percent;
+    training_of(f, &launches, &again, &percent);
+    assert_true(again == 0 && percent == 0);
+    put(f, "net.json", text.data, text.size_bytes);
+    struct outcome seen = expect(f, ERR_NONE, /* verified */
+                                 "compile net.json -o net.urza --backward --target x86-64-v2 "
+                                 "--memory 0.05");
+    assert_non_null(strstr(seen.out, " launches run again in backward, "));
+    training_of(f, &more, &again, &percent);
+    assert_int_equal(more - launches, again);
+    /* at least one of the six products that run forward, beside the twelve that are gradients */
+    assert_true(again > 0 && percent > 100.0 / 20 && percent < 100.0 / 17 * (double)again);
+    seen = expect(f, ERR_NONE, "inspect net.urza");
+    assert_non_null(strstr(seen.out, " launches run again in backward, "));
     memory = answer(f, "inspect net.urza --memory --backward --json");
     judge(memory);
     assert_true(all > 52000 && number(memory, "peak_bytes") <= 50000);
@@ -197,6 +222,7 @@ static void test_budget(void **state)
          "which allows 10000");
     says(f, ERR_USAGE, "compile net.json --memory 1", "--memory goes with --backward");
     says(f, ERR_USAGE, "compile net.json --backward --memory -1", "above 0");
+    says(f, ERR_USAGE, "compile net.json --step sgd --memory 1", "a whole step");
 }
 
 /* Steps of two blocks, with room for other packing: 19.4 and 3.6 MB once. PyTorch 2.15 in eager
@@ -337,6 +363,27 @@ static void test_refuses(void **state)
     assert_string_equal(xml_element(get(f, "m.svg", &size), 0), "\n");
 }
 
+/* A whole step: what it updates in place takes no memory beside the inputs. */
+static void test_step(void **state)
+{
+    struct fixture *f = *state;
+    const int floats = 40 * 6 + 30 * 40 + 5 * 30;
+    compile(f, net, " --strategy fast --target x86-64-v2 --loss mse_loss --step lion");
+    json_t *memory = answer(f, "inspect net.urza --memory --json");
+    judge(memory);
+    assert_int_equal(number(memory, "params_bytes"), 4 * floats);
+    assert_int_equal(number(memory, "states_bytes"), 4 * floats + 8); /* and the number */
+    assert_int_equal(number(memory, "inputs_bytes"), 4 * 6 * 4 + 4 * 5 * 4 + 4); /* x, target, lr */
+    assert_int_equal(number(memory, "outputs_bytes"), 4);
+    assert_int_equal(number(memory, "in_place_bytes") + number(memory, "staged_bytes"),
+                     2 * 4 * floats + 8);
+    assert_true(number(memory, "in_place_bytes") > 4 * floats);
+    json_decref(memory);
+    struct outcome seen = expect(f, ERR_NONE, "inspect net.urza --memory");
+    assert_non_null(strstr(seen.out, "bytes of inputs are written where they lie"));
+    says(f, ERR_USAGE, "inspect net.urza --memory --backward", "--memory without --backward");
+}
+
 int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
@@ -344,6 +391,7 @@ int main(void)
         CLI_TEST(test_numbers, build), CLI_TEST(test_relu_saves_its_result, build),
         CLI_TEST(test_budget, build),  CLI_TEST(test_examples, build),
         CLI_TEST(test_picture, build), CLI_TEST(test_refuses, build),
+        CLI_TEST(test_step, build),
     };
     return cmocka_run_group_tests_name("cli-memory", tests, NULL, NULL);
 }

@@ -124,6 +124,11 @@ static void test_against_torch(void **state)
     char line[256];
     put_sources(f);
     compile(f, mlp, " --backward --strategy fast --target native");
+    struct outcome checked = expect(f, ERR_NONE, "verify net.urza --kernels");
+    const char *y = strstr(checked.out, "  output y, "); /* once, and once of the training step */
+    assert_true(y && !strstr(y + 1, "  output y, "));
+    assert_non_null(strstr(checked.out, "  output training y, "));
+    assert_non_null(strstr(checked.out, "  output training grad.w1, "));
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         snprintf(line, sizeof line,
                  "run net.urza --backward --in x=x.npy --cotangent y=dy.npy --out out%zu%s", i,

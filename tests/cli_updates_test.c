@@ -81,13 +81,23 @@ static void whole_steps(void **state)
 {
     struct fixture *f = *state;
     compile(f, blueprint_mlp, " --strategy fast --step lion(weight_decay=0.1) --loss mse_loss");
+    must_show(f, "inspect net.urza",
+              "step      a whole training step\nloss      mse_loss\n"
+              "optimizer lion  beta1=0.9 beta2=0.99 weight_decay=0.1\ntrained   ");
+    must_show(f, "verify net.urza", "lion, by definition");
+    json_t *object = answer(f, "inspect net.urza --json");
+    const json_t *step = member(object, "step");
+    assert_true(json_number_value(member(member(step, "optimizer"), "beta2")) == 0.99);
+    assert_true(json_array_size(member(step, "trained")) > 0);
+    assert_int_equal(json_array_size(member(step, "frozen")), 0);
+    json_decref(object);
     must_show(
         f, "inspect net.urza",
         "output    loss  f32[]\noutput    new.w  f32[5, 6]  updates w\n"
         "output    new.m.w  f32[5, 6]  updates m.w\noutput    new.step  i64[]  updates step\n");
     must_show(f, "inspect net.urza --dump plan", "out output 1 f32[30] in place");
     must_show(f, "inspect net.urza --dump plan", "out output 2 f32[30] in place");
-    json_t *object = answer(f, "bench net.urza --seconds 0.05 --json");
+    object = answer(f, "bench net.urza --seconds 0.05 --json");
     json_decref(object);
     refuse(f, ERR_USAGE, "compile net.json --step adagrad --json");
     refuse(f, ERR_USAGE, "compile net.json --step sgd --json"); /* no output is called loss */

@@ -167,6 +167,36 @@ class Refused(Fixture):
         for place in range(0, begin, 97):
             self.refuse(self.changed(place, 2), "bad: ")
 
+    def test_other_packages(self):
+        """The two packages in the other order, one of another kind, and one of another dtype."""
+        program, fast = URZA.parent / "train-digits", ["--strategy", "fast", "--target", "native"]
+        source = ROOT / "examples" / "digits_conv.json"
+        narrow = self.folder / "narrow.json"
+        narrow.write_text(source.read_text().replace('"f32"', '"bf16"'))
+        self.run_at(URZA, "compile", source, *fast, "--backward", "-o", "both")
+        self.run_at(URZA, "compile", narrow, *fast, "-o", "narrow")
+        net, step = "digits_conv.net", "digits_conv.step"
+        for first, second, words in (
+                (step, net, f"{step} is a training step, 'adamw(beta1=0.9, "),
+                (step, step, f"{step} is a training step"),
+                (net, net, f"{net} is no whole training step: compile the block with --step\n"),
+                (net, "both", "compile the block with --step, not with --backward"),
+                ("narrow", step, "output 'logits' of the block is bf16: this program reads f32")):
+            self.assertIn(words, self.run_at(program, first, second, self.key, status=1).stderr)
+
+    def test_other_optimizer(self):
+        """Of one whose states have the same names and shapes."""
+        self.run_at(URZA, "compile", ROOT / "examples" / "digits_conv.json", "--strategy", "fast",
+                    "--target", "native", "--step", "adam", "--loss", "cross_entropy(logits)", "-o",
+                    "adam.step")
+        self.digits("--batch", 8, "--steps", 2, "--checkpoint", "adamw")
+        done = self.run_at(URZA.parent / "train-digits", "digits_conv.net", "adam.step", self.key,
+                           "--batch", 8, "--steps", 4, "--resume", "adamw", status=1)
+        self.assertIn("is a checkpoint of another run", done.stderr)
+        self.assertIn("weight_decay=0.1, clip_norm=1, ", done.stderr)
+        self.assertIn(" adam(beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0) of cross_entropy",
+                      done.stderr)
+
     def test_other_tensor(self):
         good = self.bytes_of("good")
         name = b"blocks.1.up.weight"

@@ -205,9 +205,23 @@ static void refuses_other_packages(void **state)
     urza_unload(module);
 }
 
+/* A block with a backward pass is no whole step. */
+static void is_no_step(void **state)
+{
+    (void)state;
+    urza_module *module = trained_load(&shared, NULL);
+    urza_error err;
+    assert_null(urza_step_text(module));
+    assert_null(urza_step_text(NULL));
+    assert_int_equal(urza_step(module, shared.inputs, 2, NULL, 0, &err), ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "urza_forward_train and urza_backward run its two parts"));
+    urza_unload(module);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(is_no_step),
         cmocka_unit_test(refuses_forward),
         cmocka_unit_test(refuses_other_counts),
         cmocka_unit_test(refuses_backward),

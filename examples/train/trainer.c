@@ -110,12 +110,48 @@ static DLTensor *param_input(const struct trainer *t, uint32_t param)
     return input;
 }
 
+/* "bf16", "i64" */
+struct type_text {
+    char text[8];
+};
+static struct type_text type_text(DLDataType dtype)
+{
+    struct type_text out;
+    const char *letters = dtype.code == kDLFloat    ? "f"
+                          : dtype.code == kDLBfloat ? "bf"
+                          : dtype.code == kDLInt    ? "i"
+                                                    : "u";
+    snprintf(out.text, sizeof out.text, "%s%d", letters, dtype.bits);
+    return out;
+}
+
+static void must_be_f32(const char *of, const urza_tensor_info *info)
+{
+    if (info->dtype.code != kDLFloat || info->dtype.bits != 32)
+        die("output '%s' of the %s is %s: this program reads f32", info->name, of,
+            type_text(info->dtype).text);
+}
+
+/* NET.urza and STEP.urza are easily taken for each other. */
+static void check_kinds(const struct trainer *t, const struct options *options)
+{
+    if (urza_step_text(t->net))
+        die("%s is a training step, '%s': the block's own package comes first, then its step",
+            options->net, urza_step_text(t->net));
+    if (!urza_step_text(t->step))
+        die("%s is no whole training step: compile the block with --step%s", options->step,
+            urza_has_backward(t->step) ? ", not with --backward" : "");
+}
+
 void trainer_open(struct trainer *out, const struct options *options)
 {
     *out = (struct trainer){.net = load(options->net, options),
                             .step = load(options->step, options),
                             .fastest = HUGE_VAL};
+    check_kinds(out, options);
     make_inputs(out, options);
+    for (uint32_t i = 0; i < urza_output_count(out->net); i++)
+        must_be_f32("block", urza_output_info(out->net, i));
     out->net_inputs = urza_input_count(out->net);
     for (uint32_t i = 0; i < out->net_inputs; i++)
         if (find(out, urza_input_info(out->net, i)->name) != i)
@@ -128,8 +164,9 @@ void trainer_open(struct trainer *out, const struct options *options)
         const urza_tensor_info *info = urza_output_info(out->step, i);
         if (urza_output_updates(out->step, i) != URZA_NO_INPUT)
             continue;
-        if (info->rank != 0 || info->dtype.bits != 32 || out->result_count == 2)
+        if (info->rank != 0 || out->result_count == 2)
             die("'%s' is no result of a training step", info->name);
+        must_be_f32("step package", info);
         out->result_count++;
     }
     if (out->result_count == 0)
@@ -153,8 +190,11 @@ void *trainer_input(const struct trainer *t, const char *name, DLDataTypeCode co
                     const int64_t **out_shape)
 {
     const DLTensor *tensor = &t->inputs[find(t, name)];
+    struct type_text is = type_text(tensor->dtype),
+                     written = type_text((DLDataType){code, bits, 1});
     if (tensor->dtype.code != code || tensor->dtype.bits != bits)
-        die("input '%s' of the step package has another type than this program writes", name);
+        die("input '%s' of the step package is %s: this program writes %s", name, is.text,
+            written.text);
     if (out_shape)
         *out_shape = tensor->shape;
     return tensor->data;
@@ -184,8 +224,14 @@ static void make_step(struct trainer *t, bool timed)
 /* What decides the numbers of a run, but for its packages. */
 static void describe(const struct trainer *t, const struct options *options, char *out, size_t room)
 {
+    const char *step = urza_step_text(t->step);
     int used = snprintf(out, room, "seed=%" PRIu64 " lr=%.9g data=%016" PRIx64, options->seed,
                         (double)options->lr, t->data);
+    used += snprintf(out + used, room - (size_t)used, " step=%016" PRIx64 " ",
+                     checksum(0, step, strlen(step)));
+    for (; *step && used + 1 < (int)room / 2; step++) /* it stands in JSON */
+        out[used++] = (unsigned char)*step < 32 || strchr("\"\\", *step) ? '?' : *step;
+    out[used] = '\0';
     for (int i = 0; i < t->inputs[0].ndim && used < (int)room; i++)
         used += snprintf(out + used, room - (size_t)used, "%s%" PRId64,
                          i ? "x" : " batch=", t->inputs[0].shape[i]);
@@ -205,7 +251,7 @@ void trainer_run(struct trainer *t, const struct options *options,
                  void (*fill)(void *user, uint64_t step), void *user)
 {
     const int64_t *made = trainer_input(t, "step", kDLInt, 64, NULL);
-    char run[256];
+    char run[1024];
     describe(t, options, run, sizeof run);
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (options->checkpoint)

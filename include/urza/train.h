@@ -56,6 +56,11 @@ void urza_tape_release(urza_tape *tape); /* accepts NULL */
 /* Updates. A package may say of an output that it takes the place of an input of the same type
  * (urza_output_updates): the weights after a training step, a cache with what was added to it.
  * urza_call treats it like all other outputs; urza_step writes it over the input. */
+/* Of a package of a whole training step (urza compile --step), what it is of, in one line for
+ * people: "adamw(beta1=0.9, …) of cross_entropy(logits)". NULL: it is no such package. Valid as
+ * long as the module. */
+const char *urza_step_text(const urza_module *module);
+
 #define URZA_NO_INPUT UINT32_MAX
 uint32_t urza_output_updates(const urza_module *module, uint32_t output); /* or URZA_NO_INPUT */
 

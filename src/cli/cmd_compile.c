@@ -16,6 +16,7 @@
 #include "base/strbuf.h"
 #include "build/build.h"
 #include "cli/cli_priv.h"
+#include "cli/inspect_priv.h"
 #include "cli/tuning_priv.h"
 #include "tuner/tuner.h"
 
@@ -33,7 +34,7 @@ struct request {
     const char *step, *loss;
     struct given given;
     uint64_t seed;
-    bool is_unsigned, no_cache, record, degrade, backward;
+    bool is_unsigned, no_cache, record, degrade, backward, training;
     double tune_s;  /* 0: do not measure */
     double peak_mb; /* 0: not given */
     double timeout_s;
@@ -44,6 +45,7 @@ struct outcome {
     struct build_result built;
     const char *warnings; /* a copy of built.compiled.warnings, which is freed earlier; ends with an
                              empty text */
+    const char *again;    /* lines on what a backward pass computes again; "" where it does not */
 };
 
 /* Whether level is one of the names in DUMP_LEVELS. */
@@ -86,10 +88,17 @@ static bool check_request(struct request *request, struct error *err)
         return fail(err, ERR_USAGE, "--timeout: at most %g s", TIMEOUT_SECONDS_MAX);
     if (request->wrt && !request->backward && !request->step)
         return fail(err, ERR_USAGE, "--wrt goes with --backward or --step");
+    if (request->peak_mb > 0 && request->step)
+        return fail(
+            err, ERR_USAGE,
+            "--memory goes with --backward: a whole step computes nothing twice to keep to a "
+            "budget ('urza inspect --memory' shows what it takes)");
     if (request->peak_mb > 0 && !request->backward)
         return fail(err, ERR_USAGE, "--memory goes with --backward");
     if (request->peak_mb > PEAK_MB_MOST)
         return fail(err, ERR_USAGE, "--memory: at most %g MB", PEAK_MB_MOST);
+    if (request->training && !request->backward && !request->step)
+        return fail(err, ERR_USAGE, "--training goes with --backward or --step");
     if (request->loss && !request->step)
         return fail(err, ERR_USAGE, "--loss goes with --step");
     if (request->step && request->backward)
@@ -131,6 +140,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
          "--step: train these (default: params)"},
         {"memory", 0, OPTION_REAL, "MB", &request.peak_mb,
          "--backward: for temporaries at typical sizes, at most; more is then computed again"},
+        {"training", 0, OPTION_FLAG, NULL, &request.training,
+         "--backward, --step: in training mode, with dropout and statistics of the batch"},
         {"step", 0, OPTION_TEXT, "OPTIMIZER", &request.step,
          "compile a whole training step: adamw, or \"sgd(momentum=0.9, clip_norm=1)\" ..."},
         {"loss", 0, OPTION_TEXT, "LOSS", &request.loss,
@@ -229,6 +240,17 @@ static const char *copy_warnings(struct arena *arena, const struct compile_resul
     return copy;
 }
 
+static const char *again_text(struct cli *cli, const struct request *request,
+                              const struct build_result *built)
+{
+    struct strbuf text;
+    strbuf_init(&text, cli->arena);
+    strbuf_puts(&text, "");
+    if (built->package && request->peak_mb > 0)
+        inspect_again(cli, built->package, built->package_bytes, &text);
+    return text.size_bytes > 0 ? text.data : "";
+}
+
 static bool compile(struct cli *cli, const struct request *request, struct outcome *out,
                     struct error *err)
 {
@@ -253,6 +275,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                     .strategy = request->strategy,
                     .seed = request->seed,
                     .backward = request->backward,
+                    .training = request->training,
                     .wrt = request->wrt,
                     .threads = threads_here(),
                     .peak_bytes = (int64_t)(1e6 * request->peak_mb),
@@ -285,6 +308,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                             built->compiled.dump ? built->compiled.dump : "", err);
     if (ok) {
         outcome.warnings = copy_warnings(cli->arena, &built->compiled);
+        outcome.again = again_text(cli, request, built);
         build_release(&build, built);
         *out = outcome;
     }
@@ -350,6 +374,7 @@ static void print(const struct cli *cli, const struct request *request,
     report_lines(stdout, "%s\n%s: %zu bytes, %u kernels, %.1f ms%s\n", compiled->kernel_id,
                  request->out, outcome->built.package_bytes, compiled->kernels, total_ms,
                  outcome->built.verify_ms >= 0 ? ", verified" : "");
+    report_block(stdout, outcome->again, strlen(outcome->again));
 }
 
 bool cmd_compile(struct cli *cli, int argc, char **argv, struct error *err)

@@ -12,6 +12,7 @@
 #include "cli/cli_priv.h"
 #include "cli/inspect_memory_priv.h"
 #include "cli/inspect_priv.h"
+#include "package/step_spec.h"
 #include "verify/verify.h"
 
 #define NAME_COLUMNS 40
@@ -20,6 +21,8 @@ const char *const memory_kinds[MEMORY_KIND_COUNT] = {
     [MEMORY_INPUTS] = "inputs",         [MEMORY_PARAMS] = "params",
     [MEMORY_PREPARED] = "prepared",     [MEMORY_OUTPUTS] = "outputs",
     [MEMORY_COTANGENTS] = "cotangents", [MEMORY_GRADIENTS] = "gradients",
+    [MEMORY_STATES] = "states",         [MEMORY_IN_PLACE] = "in_place",
+    [MEMORY_STAGED] = "staged",
 };
 
 /* The target that is asked for, else the best one of this CPU, else the first. */
@@ -80,18 +83,45 @@ static const char **name_buffers(struct cli *cli, const struct plan *plan)
     return names;
 }
 
-static enum memory_kind kind_of(const struct package_contents *block, bool backward,
-                                const struct plan_buffer *buffer)
+static bool has_name(const char *const *names, uint32_t count, const char *name)
 {
-    uint32_t inputs = block->graph.inputs.count, params = block->graph.params.count;
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Of an input; spec: of a whole step, or NULL. */
+static enum memory_kind kind_of_input(const struct graph *graph, const struct step_spec *spec,
+                                      uint32_t input)
+{
+    const char *name = graph_node(graph, graph->inputs.items[input])->attrs->name;
+    if (spec && (has_name(spec->trained, spec->trained_count, name) ||
+                 has_name(spec->frozen, spec->frozen_count, name) ||
+                 has_name(spec->running, spec->running_count, name)))
+        return MEMORY_PARAMS;
+    for (uint32_t i = 0; i < graph->updates.count; i++)
+        if (graph->updates.items[i].input == input)
+            return MEMORY_STATES;
+    return MEMORY_INPUTS;
+}
+
+static enum memory_kind kind_of(const struct package_contents *block, const struct step_spec *spec,
+                                bool backward, const struct plan_buffer *buffer)
+{
+    const struct graph *graph = &block->graph;
+    uint32_t inputs = graph->inputs.count, params = graph->params.count;
     switch ((enum buffer_kind)buffer->kind) {
     case BUFFER_INPUT:
         if (!backward || buffer->index < inputs)
-            return MEMORY_INPUTS;
+            return kind_of_input(graph, spec, buffer->index);
         return buffer->index < inputs + params ? MEMORY_PARAMS : MEMORY_COTANGENTS;
     case BUFFER_OUTPUT:
-        return !backward || buffer->index < block->graph.outputs.count ? MEMORY_OUTPUTS
-                                                                       : MEMORY_GRADIENTS;
+        if (backward && buffer->index >= graph->outputs.count)
+            return MEMORY_GRADIENTS;
+        if (backward || graph_updates_input(graph, buffer->index) == UPDATE_NONE)
+            return MEMORY_OUTPUTS;
+        return buffer->in_place ? MEMORY_IN_PLACE : MEMORY_STAGED;
     case BUFFER_PARAM: return MEMORY_PARAMS;
     case BUFFER_PREPARED: return MEMORY_PREPARED;
     case BUFFER_TEMP: break;
@@ -100,13 +130,14 @@ static enum memory_kind kind_of(const struct package_contents *block, bool backw
 }
 
 /* What the layout says nothing of: bytes of other buffers, and scratch memory. */
-static bool add_others(const struct package_contents *block, bool backward, const int64_t *dims,
-                       struct memory_view *out)
+static bool add_others(const struct package_contents *block, const struct step_spec *spec,
+                       bool backward, struct memory_view *out)
 {
+    const int64_t *dims = out->values;
     const struct plan *plan = out->plan;
     for (uint32_t i = 0; i < plan->buffers.count; i++) {
         const struct plan_buffer *buffer = &plan->buffers.items[i];
-        enum memory_kind kind = kind_of(block, backward, buffer);
+        enum memory_kind kind = kind_of(block, spec, backward, buffer);
         int64_t bytes;
         if (kind == MEMORY_KIND_COUNT)
             continue;
@@ -169,6 +200,10 @@ static bool gather(struct cli *cli, const struct package_contents *block,
 {
     const struct package_contents *contents = request->backward ? block->step : block;
     int64_t *dims = ARENA_ARRAY(cli->arena, int64_t, LIMIT_NAMED_DIMS);
+    const struct step_spec *spec = inspect_spec(cli, block);
+    if (!contents && spec)
+        return fail(err, ERR_USAGE,
+                    "the package is a whole training step: --memory without --backward shows it");
     if (!contents)
         return fail(err, ERR_UNSUPPORTED,
                     "the package has no backward pass: compile it with --backward");
@@ -180,7 +215,7 @@ static bool gather(struct cli *cli, const struct package_contents *block,
     out->dims = dims_text(cli, &contents->graph.dims, dims);
     if (plan_find_entry(out->plan, "forward_train", &entry))
         out->forward = entry.count;
-    return (lay_out(cli, dims, out) && add_others(block, request->backward, dims, out)) ||
+    return (lay_out(cli, dims, out) && add_others(block, spec, request->backward, out)) ||
            fail(err, ERR_LIMIT, "sizes of the plan do not fit");
 }
 
@@ -250,7 +285,10 @@ static void print(struct cli *cli, const struct memory_view *view)
                  view->scratch);
     for (int i = 0; i < MEMORY_KIND_COUNT; i++)
         if (view->kinds[i] > 0)
-            report_lines(stdout, "%-10s %14" PRId64 " bytes\n", memory_kinds[i], view->kinds[i]);
+            report_lines(stdout, "%-10s %14" PRId64 " bytes%s\n", memory_kinds[i], view->kinds[i],
+                         i == MEMORY_IN_PLACE ? " of inputs are written where they lie"
+                         : i == MEMORY_STAGED ? ", copied over inputs at the end"
+                                              : "");
 }
 
 bool inspect_memory(struct cli *cli, const struct package_contents *contents,

@@ -19,7 +19,9 @@ struct memory_row {
 };
 
 /* Bytes of what is no temporary, by what it is. Of a training step, params are inputs of its graph,
- * and gradients outputs; here they are params and gradients. */
+ * and gradients outputs; here they are params and gradients. Of a whole step, params and states are
+ * inputs, and outputs that update them in place take no memory: those that do not are staged, and
+ * urza_step copies them when all launches have run. */
 enum memory_kind {
     MEMORY_INPUTS,
     MEMORY_PARAMS,
@@ -27,6 +29,9 @@ enum memory_kind {
     MEMORY_OUTPUTS,
     MEMORY_COTANGENTS,
     MEMORY_GRADIENTS,
+    MEMORY_STATES,
+    MEMORY_IN_PLACE,
+    MEMORY_STAGED,
     MEMORY_KIND_COUNT
 };
 extern const char *const memory_kinds[MEMORY_KIND_COUNT];

@@ -4,15 +4,27 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct cli;
 struct error;
 struct package_contents;
+struct step_spec;
+struct strbuf;
 
 /* inspect_training.c: of a package that was read. Null, and nothing, where it has no training
  * step. */
 json_t *inspect_training(struct cli *cli, const struct package_contents *contents);
 void inspect_training_print(struct cli *cli, const struct package_contents *contents);
+/* Of a package in memory, aligned: what its backward pass computes again, as a line for each
+ * target. Nothing where nothing is, or there is no backward pass. */
+void inspect_again(struct cli *cli, const void *package, size_t size, struct strbuf *out);
+
+/* inspect_step.c: of a package of a whole training step, what it is of. NULL: it is none, or says
+ * nothing. */
+const struct step_spec *inspect_spec(struct cli *cli, const struct package_contents *contents);
+json_t *inspect_step(struct cli *cli, const struct package_contents *contents);
+void inspect_step_print(struct cli *cli, const struct package_contents *contents);
 
 /* inspect_memory.c: the plan's temporaries at one size (--memory). */
 struct memory_request {

@@ -69,6 +69,40 @@ static const char *gradient_name(const struct package_contents *contents, uint32
     return at < step->outputs.count ? step->outputs.items[at].name + strlen(PACKAGE_GRAD) : NULL;
 }
 
+/* What runs again, at typical sizes; false: it is not known, or nothing does. */
+static bool count_again(struct cli *cli, const struct package_contents *step, uint32_t target,
+                        struct plan_again *out)
+{
+    int64_t dims[LIMIT_NAMED_DIMS];
+    struct error none;
+    return dims_choose(&step->graph.dims, NULL, dims, &none) &&
+           plan_count_again(&step->targets[target].plan, dims, cli->arena, out) &&
+           out->launches > 0;
+}
+
+static double percent(const struct plan_again *again)
+{
+    return again->others > 0 ? 100 * (double)again->operations / (double)again->others : 0;
+}
+
+void inspect_again(struct cli *cli, const void *package, size_t size, struct strbuf *out)
+{
+    const struct trust trust = {TRUST_ALLOW_UNSIGNED, NULL};
+    struct package_contents *contents = ARENA_NEW(cli->arena, struct package_contents);
+    struct plan_again again;
+    const uint8_t *training;
+    size_t bytes;
+    struct error none;
+    /* the training step is a package of its own, unsigned */
+    if (!package_entry(package, size, "training", &training, &bytes, &none) ||
+        !package_read(training, bytes, &trust, cli->arena, contents, &none))
+        return;
+    for (uint32_t i = 0; i < contents->target_count; i++)
+        if (count_again(cli, contents, i, &again))
+            strbuf_printf(out, "%s: %u launches run again in backward, %.3g %% more operations\n",
+                          contents->targets[i].name, again.launches, percent(&again));
+}
+
 json_t *inspect_training(struct cli *cli, const struct package_contents *contents)
 {
     if (!contents->step)
@@ -80,12 +114,17 @@ json_t *inspect_training(struct cli *cli, const struct package_contents *content
     for (uint32_t i = 0; i < contents->step->target_count; i++) {
         struct plan_entry entries[2];
         struct memory memory;
-        if (look_at(cli, contents->step, i, entries, &memory))
-            json_array_append_new(
-                targets, json_pack("{s:s,s:i,s:i,s:I,s:I}", "name", contents->targets[i].name,
-                                   "forward_train", (int)entries[0].count, "backward",
-                                   (int)entries[1].count, "saved_bytes", (json_int_t)memory.saved,
-                                   "alive_bytes", (json_int_t)memory.alive));
+        struct plan_again again = {0};
+        if (!look_at(cli, contents->step, i, entries, &memory))
+            continue;
+        bool known = count_again(cli, contents->step, i, &again);
+        json_array_append_new(
+            targets,
+            json_pack("{s:s,s:i,s:i,s:I,s:I,s:i,s:o}", "name", contents->targets[i].name,
+                      "forward_train", (int)entries[0].count, "backward", (int)entries[1].count,
+                      "saved_bytes", (json_int_t)memory.saved, "alive_bytes",
+                      (json_int_t)memory.alive, "again", (int)again.launches, "again_percent",
+                      report_number(known ? percent(&again) : 0)));
     }
     json_object_set_new(object, "gradients", gradients);
     json_object_set_new(object, "targets", targets);
@@ -104,11 +143,17 @@ void inspect_training_print(struct cli *cli, const struct package_contents *cont
     for (uint32_t i = 0; i < contents->step->target_count; i++) {
         struct plan_entry entries[2];
         struct memory memory;
-        if (look_at(cli, contents->step, i, entries, &memory))
+        struct plan_again again;
+        if (!look_at(cli, contents->step, i, entries, &memory))
+            continue;
+        report_lines(stdout,
+                     "%-9s %s  forward_train %u launches, backward %u; %lld bytes saved in "
+                     "between, at most %lld at one time\n",
+                     "", contents->targets[i].name, entries[0].count, entries[1].count,
+                     (long long)memory.saved, (long long)memory.alive);
+        if (count_again(cli, contents->step, i, &again))
             report_lines(stdout,
-                         "%-9s %s  forward_train %u launches, backward %u; %lld bytes saved in "
-                         "between, at most %lld at one time\n",
-                         "", contents->targets[i].name, entries[0].count, entries[1].count,
-                         (long long)memory.saved, (long long)memory.alive);
+                         "%-9s %s  %u launches run again in backward, %.3g %% more operations\n",
+                         "", contents->targets[i].name, again.launches, percent(&again));
     }
 }

@@ -21,6 +21,8 @@
 #include "compiler/step/step.h"
 #include "compiler/import/import.h"
 #include "compiler/target/target.h"
+#include "graph/build.h"
+#include "package/step_spec.h"
 
 /* Adds the time since the last call to a stage. */
 void job_lap(struct job *job, enum stage stage)
@@ -342,19 +344,60 @@ bool compile_graph(const struct compile_source *source, const struct compile_opt
     return run(job, source->graph, source->params, out, err);
 }
 
+/* Numbers that a step draws are others in each step: its seed is mixed of the caller's and the
+ * number of the step, which becomes an input behind "seed". 2^20 seeds follow from one, and the
+ * factor is odd, so equal ones do not come soon. */
+#define SEED_FACTOR ((double)0x1E3779B97F4A7)
+
+static value_id mix_seed(struct graph *to, value_id copy, const struct graph *from, value_id old,
+                         void *context, struct error *err)
+{
+    struct builder b = {to, err};
+    (void)context;
+    if (old != from->inputs.items[from->inputs.count - 1])
+        return copy;
+    value_id step = graph_input(to, "step", DTYPE_I64, NULL, 0, err);
+    return b_add(&b, b_mul(&b, copy, b_const(&b, DTYPE_I64, SEED_FACTOR)), step);
+}
+
+/* A block in training mode that draws numbers has "seed" as its last input. */
+static bool read_step(struct job *job, struct blueprint *blueprint, struct error *err)
+{
+    struct graph *mixed = ARENA_NEW(job->arena, struct graph);
+    if (!blueprint->draws)
+        return true;
+    if (!graph_rewrite(mixed, job->arena, &blueprint->graph, mix_seed, NULL, err))
+        return false;
+    blueprint->graph = *mixed;
+    return true;
+}
+
 /* The blueprint of a whole training step takes the place of the block's. */
 static bool become_step(struct job *job, struct blueprint *blueprint, struct error *err)
 {
     const char *list = job->options->wrt ? job->options->wrt : "params";
     struct grad_training trained;
     struct graph *step = ARENA_NEW(job->arena, struct graph);
-    if (!names_of(job, &blueprint->graph, list, &trained, err))
+    uint32_t count = blueprint->running_count;
+    struct step_running *running = ARENA_ARRAY(job->arena, struct step_running, count + 1);
+    for (uint32_t i = 0; i < count; i++)
+        running[i] =
+            (struct step_running){blueprint->running[i].param, blueprint->running[i].output};
+    if (!names_of(job, &blueprint->graph, list, &trained, err) || !read_step(job, blueprint, err))
         return false;
-    const struct step_request request = {job->options->step, job->options->loss, trained.wrt,
-                                         trained.wrt_count};
-    if (!step_graph(step, job->arena, &blueprint->graph, &request, err))
+    const struct step_request request = {.optimizer = job->options->step,
+                                         .loss = job->options->loss,
+                                         .wrt = trained.wrt,
+                                         .wrt_count = trained.wrt_count,
+                                         .running = running,
+                                         .running_count = count,
+                                         .training = job->options->training,
+                                         .reads_step = blueprint->draws};
+    struct step_spec *spec = ARENA_NEW(job->arena, struct step_spec);
+    if (!step_graph(step, job->arena, &blueprint->graph, &request, spec, err))
         return fail_at(err, "the training step");
     blueprint->graph = *step;
+    blueprint->step = spec;
     import_graph_json(blueprint, job->arena);
     return true;
 }

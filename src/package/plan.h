@@ -150,6 +150,16 @@ static inline bool plan_result_turns(const struct plan_loop *loop, uint32_t stat
  */
 bool plan_find_entry(const struct plan *plan, const char *name, struct plan_entry *out);
 
+/* Launches of "backward" that compute once more what one of "forward_train" computed
+ * (compiler/plan_again.c): how many, and scalar operations of these and of the others. False
+ * where operations are not known, or dims have no value. Scratch memory is the arena's. */
+struct plan_again {
+    uint32_t launches;
+    int64_t operations, others;
+};
+bool plan_count_again(const struct plan *plan, const int64_t *dims, struct arena *arena,
+                      struct plan_again *out);
+
 /* Whether the order of launches lets an output be written over an input (buffers; PLAN_NONE: an
  * input that nothing reads): one launch writes it, no later one reads the input, and no loop has a
  * part in it. *out_reads: that launch reads the input itself. */

@@ -1,6 +1,8 @@
 /* The entries of a plan. */
 #include <string.h>
 
+#include "base/arena.h"
+#include "base/checked.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/limits.h"
@@ -75,5 +77,52 @@ bool plan_entries_parse(struct plan *plan, const json_t *array, struct error *er
         entry.name = arena_strdup(plan->arena, entry.name);
         VEC_PUSH(plan->arena, &plan->entries, entry);
     }
+    return true;
+}
+
+/* The value that a launch writes first; 0: it writes none. */
+static uint32_t written_value(const struct plan *plan, const struct plan_launch *launch)
+{
+    for (uint32_t i = 0; i < launch->arg_count; i++)
+        if (launch_writes(launch, i))
+            return plan->buffers.items[launch->args[i]].value;
+    return 0;
+}
+
+/* Scalar operations of a launch in all of its trips. */
+static bool launch_operations(const struct plan *plan, uint32_t index, const int64_t *dims,
+                              int64_t *out)
+{
+    const struct plan_launch *launch = &plan->forward.items[index];
+    int64_t done, trips;
+    return launch->done != DIM_NONE && dim_eval(plan->dims, launch->done, dims, &done) &&
+           plan_trips(plan, index, dims, &trips) && checked_mul_i64(done, trips, out);
+}
+
+bool plan_count_again(const struct plan *plan, const int64_t *dims, struct arena *arena,
+                      struct plan_again *out)
+{
+    struct plan_again count = {0};
+    struct plan_entry backward;
+    uint32_t values = 1;
+    if (!plan_find_entry(plan, "backward", &backward))
+        return false;
+    for (uint32_t i = 0; i < plan->buffers.count; i++)
+        if (plan->buffers.items[i].value >= values)
+            values = plan->buffers.items[i].value + 1;
+    uint32_t *kernels = ARENA_ARRAY(arena, uint32_t, values); /* 1 + that which computed a value */
+    for (uint32_t i = 0; i < plan->forward.count; i++) {
+        const struct plan_launch *launch = &plan->forward.items[i];
+        uint32_t value = written_value(plan, launch);
+        bool again = i >= backward.first && value != 0 && kernels[value] == launch->kernel + 1;
+        int64_t operations;
+        kernels[value] = launch->kernel + 1;
+        if (!launch_operations(plan, i, dims, &operations) ||
+            !checked_add_i64(again ? count.operations : count.others, operations,
+                             again ? &count.operations : &count.others))
+            return false;
+        count.launches += again;
+    }
+    *out = count;
     return true;
 }

@@ -79,6 +79,11 @@ URZA_EXPORT const void *urza_param_data(const urza_module *module, uint32_t inde
     return index < urza_param_count(module) ? module->params[index] : NULL;
 }
 
+URZA_EXPORT const char *urza_step_text(const urza_module *module)
+{
+    return module ? module->step_text : NULL;
+}
+
 URZA_EXPORT uint32_t urza_output_updates(const urza_module *module, uint32_t output)
 {
     return output < urza_output_count(module) ? module->updates[output] : URZA_NO_INPUT;

@@ -17,6 +17,7 @@
 #include "base/strbuf.h"
 #include "base/compiler.h"
 #include "graph/element.h"
+#include "package/step_spec.h"
 #include "runtime/borrow.h"
 #include "runtime/runtime_priv.h"
 
@@ -272,6 +273,19 @@ static void make_infos(struct urza_module *module)
     }
 }
 
+/* What a step says of itself. */
+static const char *step_text(struct urza_module *module)
+{
+    const struct step_spec *spec;
+    struct strbuf text;
+    struct error none;
+    if (!step_spec_of(&module->package, &module->arena, &spec, &none) || !spec)
+        return NULL;
+    strbuf_init(&text, &module->arena);
+    step_spec_print(spec, &text);
+    return text.data;
+}
+
 /* The bytes of a package; borrowed: they stay as they are until the module is unloaded. */
 struct loading {
     const void *bytes;
@@ -292,6 +306,7 @@ static bool read_into(struct urza_module *module, const void *bytes, size_t size
         !choose_target(module, options->target, err))
         return false;
     make_infos(module);
+    module->step_text = step_text(module);
     uint32_t params = module->package.graph.params.count;
     module->params = ARENA_ARRAY(arena, void *, params);
     module->pending = ARENA_ARRAY(arena, void *, params);

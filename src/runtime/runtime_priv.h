@@ -96,6 +96,7 @@ struct urza_module {
 
     const struct package_target *target; /* NULL: calls are interpreted, for this reason: */
     const char *reason;
+    const char *step_text; /* urza_step_text */
     struct image image;
     urza_kernel_fn **kernels; /* by index in the target's table */
     struct pool *pool;        /* the owner's */

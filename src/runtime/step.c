@@ -120,7 +120,10 @@ static bool run(struct stepping *s, struct error *err)
     stat_add(&context->stats.calls, 1);
     context->interrupts = atomic_load(&module->interrupts);
     if (module->package.graph.updates.count == 0)
-        return fail(err, ERR_UNSUPPORTED, "no output of the package updates an input");
+        return fail(err, ERR_UNSUPPORTED,
+                    "no output of the package updates an input: it is no training step, which "
+                    "compile --step makes%s",
+                    module->step ? "; urza_forward_train and urza_backward run its two parts" : "");
     if (!call_check_inputs(module, context, s->given_inputs, s->given_input_count, true, err) ||
         !(s->entry = shapes_find(module, context, err)) || !check_outputs(s, err) ||
         (!s->entry->reason && !context_ready(module, context, err)))

@@ -331,9 +331,12 @@ URZA_EXPORT int urza_forward_train(urza_module *module, const DLTensor *inputs,
         (!outputs && output_count > 0))
         return public_result(fail(&e, ERR_USAGE, "an argument is NULL"), &e, err);
     if (!module->step)
-        return public_result(fail(&e, ERR_UNSUPPORTED,
-                                  "the package has no backward pass: compile it with --backward"),
-                             &e, err);
+        return public_result(
+            fail(&e, ERR_UNSUPPORTED,
+                 module->step_text
+                     ? "the package is a whole training step: urza_step runs it"
+                     : "the package has no backward pass: compile it with --backward"),
+            &e, err);
     const struct request request = {inputs,      params,  input_count,
                                     param_count, outputs, output_count};
     struct call_context *context = context_take(module->step, &e);

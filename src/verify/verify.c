@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/strbuf.h"
 #include "package/package.h"
+#include "package/step_spec.h"
 #include "verify/jobs.h"
 #include "verify/verify_priv.h"
 
@@ -393,21 +394,24 @@ static void report_target(struct driver *d, uint32_t target)
     add_quality(d, target);
 }
 
+/* A check of the graph alone. */
+static void report_graph(struct driver *d, const char *what, struct outcome *outcome)
+{
+    if (!outcome->ran)
+        outcome_fail(outcome, "%s", d->v->result.stage);
+    add_check(d, what, NULL, outcome, outcome->detail);
+}
+
 static void report(struct driver *d, struct verify_report *out)
 {
-    struct outcome *interpreter = &d->v->result.interpreter;
     for (uint32_t i = 0; i < d->v->contents->target_count; i++)
         if (d->native[i])
             report_target(d, i);
-    if (!interpreter->ran)
-        outcome_fail(interpreter, "%s", d->v->result.stage);
-    add_check(d, "interpreter", NULL, interpreter, interpreter->detail);
-    if (d->v->block) {
-        struct outcome *gradients = &d->v->result.gradients;
-        if (!gradients->ran)
-            outcome_fail(gradients, "%s", d->v->result.stage);
-        add_check(d, "gradients", NULL, gradients, gradients->detail);
-    }
+    report_graph(d, "interpreter", &d->v->result.interpreter);
+    if (d->v->block || d->v->spec)
+        report_graph(d, "gradients", &d->v->result.gradients);
+    if (d->v->spec)
+        report_graph(d, "optimizer", &d->v->result.optimizer);
     struct verify_report all = {.checks = d->checks.items,
                                 .kernels = d->kernels.items,
                                 .outputs = d->outputs.items,
@@ -479,16 +483,27 @@ static void *joined(struct arena *arena, const void *a, uint32_t a_count, const 
     return all;
 }
 
-/* Adds the rows of the training step's report, whose checks are called "training …". */
+static const char *of_training(const char *name, struct arena *arena)
+{
+    struct strbuf text;
+    strbuf_init(&text, arena);
+    strbuf_printf(&text, "training %s", name);
+    return text.data;
+}
+
+/* Adds the rows of the training step's report; its checks, kernels and outputs, and the targets of
+ * its sizes, are called "training …", since the block has others of the same names. */
 static void add_report(struct verify_report *to, const struct verify_report *step,
                        struct arena *arena)
 {
-    for (uint32_t i = 0; i < step->count; i++) {
-        struct strbuf name;
-        strbuf_init(&name, arena);
-        strbuf_printf(&name, "training %s", step->checks[i].name);
-        step->checks[i].name = name.data;
-    }
+    for (uint32_t i = 0; i < step->count; i++)
+        step->checks[i].name = of_training(step->checks[i].name, arena);
+    for (uint32_t i = 0; i < step->kernel_count; i++)
+        step->kernels[i].label = of_training(step->kernels[i].label, arena);
+    for (uint32_t i = 0; i < step->output_count; i++)
+        step->outputs[i].name = of_training(step->outputs[i].name, arena);
+    for (uint32_t i = 0; i < step->size_count; i++)
+        step->sizes[i].target = of_training(step->sizes[i].target, arena);
 #define JOIN(rows, n)                                                                 \
     to->rows = joined(arena, to->rows, to->n, step->rows, step->n, sizeof *to->rows), \
     to->n += step->n
@@ -518,13 +533,14 @@ bool verify_package(const void *bytes, size_t size, const struct verify_options 
     v.bytes = copy;
     struct verify_report report, step;
     if (!package_read(copy, size, &trust, arena, contents, err) ||
-        !verify_contents(&v, arena, &report, err))
+        !step_spec_of(contents, arena, &v.spec, err) || !verify_contents(&v, arena, &report, err))
         return false;
     if (contents->step) {
         struct verify_options own = *options; /* its signature is the block's */
         own.allow_unsigned = true;
         v.options = &own;
         v.block = contents;
+        v.spec = NULL;
         v.contents = contents->step;
         v.bytes = contents->training;
         v.size = contents->training_bytes;

@@ -14,6 +14,7 @@
 #include "verify/verify.h"
 #include "verify/walk.h"
 
+struct step_spec;
 struct verification;
 
 /* Limit on the elements of all values of a graph that is interpreted as a whole; above it elements
@@ -71,7 +72,7 @@ struct whole_result {
     char stage[STAGE_BYTES];
     bool done;
     bool referenced; /* reference and plain are filled */
-    struct outcome passes[PACKAGE_TARGETS], interpreter, gradients;
+    struct outcome passes[PACKAGE_TARGETS], interpreter, gradients, optimizer;
     /* Elements of all outputs, one output after the other. If they cost too much, only the first
      * elements of draw_points are computed, and are at the start of their output's range. */
     double *reference, *plain;
@@ -84,6 +85,7 @@ struct verification {
     size_t size;
     const struct package_contents *contents;
     const struct package_contents *block; /* of a training step: the package that it is part of */
+    const struct step_spec *spec;         /* of a package of a whole step: what it says of itself */
     struct size whole;                    /* size at which passes and quality are judged */
     double budget;                        /* operations of the reference, for one target */
     uint32_t threads;                     /* threads of a job's interpreter */
@@ -99,6 +101,8 @@ uint32_t job_modules(const struct package_contents *contents);
 void job_target(struct verification *v, uint32_t target, uint32_t part);
 /* gradients.c: of a training step, whether its graph computes the block's results and gradients. */
 void judge_gradients(struct verification *v);
+/* stepping.c: of a package of a whole training step, whether its graph is what it says. */
+void judge_step(struct verification *v);
 /* quality.c: whether a result may jump when a float operand moves by a little; for casts that
  * depends on the dtypes. */
 bool prim_jumps(enum prim prim);

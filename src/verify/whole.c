@@ -317,6 +317,8 @@ void job_whole(struct verification *v)
     judge_interpreter(&whole);
     if (v->block)
         judge_gradients(v);
+    if (v->spec)
+        judge_step(v);
     arena_release(&arena);
     v->result.done = true;
 }

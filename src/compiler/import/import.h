@@ -13,6 +13,7 @@
 
 struct error;
 struct import_notes;
+struct step_spec;
 struct strbuf;
 
 /* How the values of a parameter are made if they are not given. uniform: [a, b); normal: mean a,
@@ -50,12 +51,21 @@ struct import_alias {
     const char *name, *of;
 };
 
+/* In training mode, a param with a running statistic, and the output that is its next value. */
+struct import_running {
+    const char *param, *output;
+};
+
 struct blueprint {
     struct graph graph;
     struct param_init *inits; /* in the order of the graph's params */
     const struct import_alias *aliases;
     uint32_t alias_count;
-    const char *json; /* the blueprint in the native dialect, canonical; in the arena */
+    const struct import_running *running; /* their outputs are the last ones */
+    uint32_t running_count;
+    bool draws;                   /* in training mode: the input "seed" was added */
+    const struct step_spec *step; /* of a training step: what it is of; NULL: it says nothing */
+    const char *json;             /* the blueprint in the native dialect, canonical; in the arena */
     size_t json_bytes;
     const char *warnings; /* strings, each with a zero byte at its end, about parts of the model
                              that were not read exactly as they say; in the arena */
@@ -83,7 +93,10 @@ struct import_equal {
 struct import_options {
     uint64_t seed; /* for parameters that the source does not list, such as those of a BlueprintIR
                       node */
-    bool training; /* dropout drops elements, batch norm uses batch statistics */
+    /* Dropout drops elements, batch norm uses batch statistics, and params that are its running
+     * ones have next values, as outputs "new.NAME"; such params are frozen. Refused for models and
+     * for graphs in text, which have the mode that they were exported in. */
+    bool training;
     bool backward; /* gradients are wanted: what has others than the source says is refused */
     /* For models (onnx_read, pt2_read). */
     const char *folder;                /* folder of external data; NULL: external data is refused */

@@ -4,8 +4,9 @@
  *
  *   {"format": "urza.blueprint/1",
  *    "graph": "graph \"net\"\ndim B …",
- *    "params"?: [{"id", "init"?, "trainable"?}…]}   of the graph's params, by name: initial values,
+ *    "params"?: [{"id", "init"?, "trainable"?}…]    of the graph's params, by name: initial values,
  *                                          and whether they have a gradient unless asked for (true)
+ *    "step"?: {…}}                         of a training step (package/step_spec.h)
  */
 /* clang-format on */
 #include "compiler/import/import_priv.h"
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #include "base/strbuf.h"
+#include "package/step_spec.h"
 
 static bool read_init(struct blueprint *out, const json_t *item, struct error *err)
 {
@@ -40,8 +42,9 @@ static bool read_init(struct blueprint *out, const json_t *item, struct error *e
 bool native_read_graph(const json_t *document, struct arena *arena, struct blueprint *out,
                        struct error *err)
 {
-    static const char *const keys[] = {"format", "graph", "params", DOCUMENT_KEYS, NULL};
+    static const char *const keys[] = {"format", "graph", "params", "step", DOCUMENT_KEYS, NULL};
     const char *text = NULL;
+    const json_t *step = json_object_get(document, "step");
     json_t *params = json_object_get(document, "params"), *item;
     size_t i;
     if (!json_only_keys(document, keys, err) || !import_check_document(document, err) ||
@@ -50,6 +53,10 @@ bool native_read_graph(const json_t *document, struct arena *arena, struct bluep
         return false;
     if (!graph_parse(&out->graph, arena, text, strlen(text), err))
         return fail_at(err, "field 'graph'");
+    struct step_spec *spec = ARENA_NEW(arena, struct step_spec);
+    if (step && !step_spec_parse(step, arena, spec, err))
+        return fail_at(err, "field 'step'");
+    out->step = step ? spec : NULL;
     out->inits = ARENA_ARRAY(arena, struct param_init, out->graph.params.count);
     json_array_foreach(params, i, item)
     {
@@ -88,6 +95,8 @@ void import_graph_json(struct blueprint *blueprint, struct arena *arena)
     json_t *frozen = list_frozen(blueprint);
     if (frozen)
         import_set(document, "params", frozen);
+    if (blueprint->step)
+        import_set(document, "step", step_spec_json(blueprint->step));
     json_write_canonical(document, &canonical);
     json_decref(document);
     blueprint->json = canonical.data;

@@ -42,6 +42,11 @@ struct pending {
     uint32_t result_count;
 };
 
+/* A param with a running statistic, and its next value. */
+struct statistic {
+    value_id param, next;
+};
+
 struct reader {
     struct blueprint *out;
     struct graph *graph;
@@ -51,6 +56,7 @@ struct reader {
     struct pending *nodes;
     uint32_t node_count;
     value_id seed; /* the input "seed" for dropout in training; VALUE_NONE until it is needed */
+    VEC(struct statistic) statistics;
     struct error *err;
 };
 
@@ -367,6 +373,57 @@ static bool expand_operands(struct reader *r, struct pending *node,
     return !in_shape || check_shape(r, in_shape, operands[0]) || fail_at(r->err, "operand 0");
 }
 
+/* In training, batch_norm has the next values of its running mean and variance as results. Those
+ * that are params have no other way out. */
+static bool keep_statistics(struct reader *r, const struct pending *node, const value_id *operands,
+                            const value_id *results)
+{
+    if (!r->options->training || strcmp(node->row->name, "batch_norm") != 0)
+        return true;
+    for (uint32_t i = 1; i < node->result_count; i++) {
+        const struct node *running = graph_node(r->graph, operands[i]);
+        const struct statistic statistic = {operands[i], results[i]};
+        for (uint32_t k = 0; k < r->statistics.count; k++)
+            if (r->statistics.items[k].param == operands[i])
+                return fail(r->err, ERR_BLUEPRINT,
+                            "'%.100s' is the running statistic of another node, too: in training "
+                            "each has its own",
+                            running->attrs->name);
+        if (running->prim == PRIM_PARAM)
+            VEC_PUSH(r->graph->arena, &r->statistics, statistic);
+    }
+    return true;
+}
+
+static void freeze(struct reader *r, value_id param)
+{
+    for (uint32_t i = 0; i < r->graph->params.count; i++)
+        if (r->graph->params.items[i] == param)
+            r->out->inits[i].frozen = true;
+}
+
+static bool give_statistics(struct reader *r)
+{
+    struct arena *arena = r->graph->arena;
+    struct import_running *running =
+        ARENA_ARRAY(arena, struct import_running, r->statistics.count + 1);
+    for (uint32_t i = 0; i < r->statistics.count; i++) {
+        const struct statistic *s = &r->statistics.items[i];
+        const char *name = graph_node(r->graph, s->param)->attrs->name;
+        size_t bytes = strlen(name) + sizeof "new.";
+        char *output = arena_array(arena, bytes, 1);
+        snprintf(output, bytes, "new.%s", name);
+        running[i] = (struct import_running){name, output};
+        freeze(r, s->param);
+        if (!graph_output(r->graph, output, s->next, r->err))
+            return false;
+    }
+    r->out->running = running;
+    r->out->running_count = r->statistics.count;
+    r->out->draws = r->seed != VALUE_NONE;
+    return true;
+}
+
 static bool expand(struct reader *r, struct pending *node)
 {
     value_id operands[LIMIT_OPERANDS], results[OP_MAX_OUTPUTS];
@@ -380,7 +437,7 @@ static bool expand(struct reader *r, struct pending *node)
         !op_expand(&b, node->row,
                    &(struct op_arguments){operands, count, attrs, attr_count, r->options->training},
                    results, &node->result_count, r->err) ||
-        !check_result(r, node->json, results[0]))
+        !check_result(r, node->json, results[0]) || !keep_statistics(r, node, operands, results))
         return false;
     size_t names = json_array_size(json_object_get(node->json, "out"));
     if (names > node->result_count)
@@ -506,5 +563,5 @@ bool native_read_nodes(const json_t *document, const struct import_options *opti
         if (!walk(&r, i, stack))
             return false;
     r.graph->origin = ORIGIN_NONE;
-    return read_outputs(&r, outputs) && read_updates(&r, document);
+    return read_outputs(&r, outputs) && read_updates(&r, document) && give_statistics(&r);
 }

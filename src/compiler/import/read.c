@@ -26,7 +26,7 @@ static json_t *to_native(const json_t *document, const struct import_options *op
 static json_t *content_of(const json_t *native)
 {
     static const char *const keys[] = {"format", "name",    "dims",    "inputs", "params",
-                                       "nodes",  "outputs", "updates", "graph"};
+                                       "nodes",  "outputs", "updates", "graph",  "step"};
     json_t *content = import_object();
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         json_t *value = json_object_get(native, keys[i]);
@@ -92,6 +92,10 @@ static bool read_native(json_t *native, const struct import_options *options, st
         return fail(
             err, ERR_USAGE,
             "the dims of a graph in text are part of it: give --dim to the import of its model");
+    if (options->training && json_object_get(native, "graph"))
+        return fail(err, ERR_UNSUPPORTED,
+                    "training mode is for blueprints with nodes: a graph in text has the mode that "
+                    "it was made in");
     derive_begin(&d, options, arena);
     for (;;) {
         struct strbuf why;
@@ -120,6 +124,10 @@ bool blueprint_read(const char *text, size_t size, const struct import_options *
 {
     bool ok = false;
     struct blueprint *read = ARENA_NEW(arena, struct blueprint);
+    if (options->training && (onnx_looks_like(text, size) || pt2_looks_like(text, size)))
+        return fail(
+            err, ERR_UNSUPPORTED,
+            "training mode is for blueprints: a model has the mode that it was exported in");
     if (onnx_looks_like(text, size))
         return onnx_read(text, size, options, arena, out, err);
     if (pt2_looks_like(text, size))

@@ -32,10 +32,11 @@ struct stepping {
     struct step_options options;
     const struct op_row *row;
     value_id *params, *grads; /* by place in wrt; gradients in f32 or wider */
-    uint32_t count;
-    value_id t, rate; /* of this step: its number from 1 on, and the learning rate */
-    value_id finite;  /* whether all gradients are; VALUE_NONE: nobody asks */
-    value_id scale;   /* of the loss, f32; VALUE_NONE: none */
+    uint32_t count, outputs;  /* outputs: of the block, without running statistics */
+    enum dtype dtype;         /* of lr and the norm of all gradients */
+    value_id t, rate;         /* of this step: its number from 1 on, and the learning rate */
+    value_id finite;          /* whether all gradients are; VALUE_NONE: nobody asks */
+    value_id scale;           /* of the loss, f32; VALUE_NONE: none */
     VEC(struct result) results;
 };
 
@@ -47,9 +48,28 @@ static const char *joined(struct stepping *s, const char *prefix, const char *na
     return text;
 }
 
+static value_id find_input(const struct graph *graph, const char *name)
+{
+    for (uint32_t i = 0; i < graph->inputs.count; i++)
+        if (strcmp(graph_node(graph, graph->inputs.items[i])->attrs->name, name) == 0)
+            return graph->inputs.items[i];
+    return VALUE_NONE;
+}
+
+/* The step's inputs stand beside the block's. */
+static bool is_free(struct stepping *s, const char *name)
+{
+    return find_input(s->graph, name) == VALUE_NONE ||
+           fail(s->err, ERR_BLUEPRINT,
+                "a step has an input '%.100s' of its own: rename the block's input or parameter",
+                name);
+}
+
 static value_id new_input(struct stepping *s, const char *name, enum dtype dtype, value_id like)
 {
     const struct node *node = like == VALUE_NONE ? NULL : graph_node(s->graph, like);
+    if (!is_free(s, name))
+        return VALUE_NONE;
     return graph_input(s->graph, name, dtype, node ? node->shape : NULL, node ? node->rank : 0,
                        s->err);
 }
@@ -65,14 +85,6 @@ static bool update(struct stepping *s, value_id input, value_id value)
     const struct result result = {name, joined(s, "new", name), input, value};
     VEC_PUSH(s->arena, &s->results, result);
     return value != VALUE_NONE;
-}
-
-static value_id find_input(const struct graph *graph, const char *name)
-{
-    for (uint32_t i = 0; i < graph->inputs.count; i++)
-        if (strcmp(graph_node(graph, graph->inputs.items[i])->attrs->name, name) == 0)
-            return graph->inputs.items[i];
-    return VALUE_NONE;
 }
 
 static value_id find_output(const struct graph *graph, const char *name)
@@ -93,6 +105,8 @@ static value_id add_target(struct stepping *s, const char *loss, value_id x)
     for (uint32_t i = 0; i < node->rank; i++)
         if (!classes || i != skip)
             shape[rank++] = node->shape[i];
+    if (!is_free(s, "target"))
+        return VALUE_NONE;
     return graph_input(s->graph, "target", classes ? DTYPE_I64 : (enum dtype)node->dtype, shape,
                        rank, s->err);
 }
@@ -105,9 +119,9 @@ static value_id loss_by_op(struct stepping *s, const char *given)
         return VALUE_NONE;
     const struct op_row *row = op_find(text.name);
     const struct graph *g = s->graph;
-    value_id x = text.operand            ? find_output(g, text.operand)
-                 : g->outputs.count == 1 ? g->outputs.items[0].value
-                                         : VALUE_NONE;
+    value_id x = text.operand      ? find_output(g, text.operand)
+                 : s->outputs == 1 ? g->outputs.items[0].value
+                                   : VALUE_NONE;
     value_id out[OP_MAX_OUTPUTS];
     uint32_t count;
     if (!row || strncmp(row->operands, "x target", 8) != 0)
@@ -117,7 +131,7 @@ static value_id loss_by_op(struct stepping *s, const char *given)
                       text.name);
     if (x == VALUE_NONE && !text.operand)
         return b_fail(&s->b, ERR_USAGE, "the block has %u outputs, say which: %.64s(NAME)",
-                      g->outputs.count, text.name);
+                      s->outputs, text.name);
     if (x == VALUE_NONE)
         return b_fail(&s->b, ERR_USAGE, "no output is called '%.64s'", text.operand);
     const value_id operands[] = {x, add_target(s, text.name, x)};
@@ -223,8 +237,10 @@ static bool add_gradients(struct stepping *s, value_id loss)
     const struct grad_request request = {&loss, &one, 1, s->params, s->count};
     if (one == VALUE_NONE || !grad_add(b, &request, s->arena, s->grads))
         return false;
+    s->dtype = DTYPE_F32;
     for (uint32_t i = 0; i < s->count; i++) {
         enum dtype of = wide((enum dtype)graph_node(s->graph, s->grads[i])->dtype);
+        s->dtype = of == DTYPE_F64 ? of : s->dtype;
         s->grads[i] = b_cast(b, s->grads[i], of);
         if (s->scale != VALUE_NONE)
             s->grads[i] = b_div(b, s->grads[i], b_cast(b, s->scale, of));
@@ -232,11 +248,11 @@ static bool add_gradients(struct stepping *s, value_id loss)
     return b->err->code == 0;
 }
 
-/* The sum of the squares of all gradients, f32. */
+/* The sum of the squares of all gradients. */
 static value_id square_norm(struct stepping *s)
 {
     struct builder *b = &s->b;
-    value_id sum = b_const(b, DTYPE_F32, 0);
+    value_id sum = b_const(b, s->dtype, 0);
     for (uint32_t i = 0; i < s->count; i++) {
         int64_t axes[LIMIT_RANK];
         uint32_t rank = graph_node(s->graph, s->grads[i])->rank;
@@ -245,7 +261,7 @@ static value_id square_norm(struct stepping *s)
         value_id square = b_mul(b, s->grads[i], s->grads[i]);
         if (rank > 0)
             square = b_reduce(b, PRIM_REDUCE_SUM, square, axes, rank, false);
-        sum = b_add(b, sum, b_cast(b, square, DTYPE_F32));
+        sum = b_add(b, sum, b_cast(b, square, s->dtype));
     }
     return sum;
 }
@@ -258,7 +274,7 @@ static bool clip(struct stepping *s, value_id scale_state)
         return true;
     value_id square = square_norm(s), norm = b_unary(b, PRIM_SQRT, square);
     if (s->options.clip_norm > 0) {
-        value_id most = b_const(b, DTYPE_F32, s->options.clip_norm);
+        value_id most = b_const(b, s->dtype, s->options.clip_norm);
         value_id factor = b_min_const(b, b_div(b, most, b_shift(b, norm, NORM_EPS)), 1);
         for (uint32_t i = 0; i < s->count; i++) {
             enum dtype dtype = (enum dtype)graph_node(s->graph, s->grads[i])->dtype;
@@ -268,7 +284,7 @@ static bool clip(struct stepping *s, value_id scale_state)
         VEC_PUSH(s->arena, &s->results, result);
     }
     if (scale_state != VALUE_NONE)
-        s->finite = b_binary(b, PRIM_LT, square, b_const(b, DTYPE_F32, (double)INFINITY));
+        s->finite = b_binary(b, PRIM_LT, square, b_const(b, s->dtype, (double)INFINITY));
     return b->err->code == 0;
 }
 
@@ -383,8 +399,13 @@ static bool step_scale(struct stepping *s, value_id state)
 }
 
 /* The block's own updates, as running means, go on in a step. */
-static bool keep_updates(struct stepping *s, const struct graph *from)
+static bool keep_updates(struct stepping *s, const struct graph *from,
+                         const struct step_request *request)
 {
+    for (uint32_t i = 0; i < request->running_count; i++)
+        if (!update(s, find_input(s->graph, request->running[i].param),
+                    find_output(s->graph, request->running[i].output)))
+            return false;
     for (uint32_t i = 0; i < from->updates.count; i++) {
         const struct graph_update *u = &from->updates.items[i];
         const char *input = graph_node(from, from->inputs.items[u->input])->attrs->name;
@@ -396,12 +417,13 @@ static bool keep_updates(struct stepping *s, const struct graph *from)
     return true;
 }
 
-static bool add_optimizer(struct stepping *s, value_id scale_state)
+static bool add_optimizer(struct stepping *s, value_id scale_state, bool reads_step)
 {
     struct builder *b = &s->b;
-    value_id step = new_input(s, "step", DTYPE_I64, VALUE_NONE);
+    value_id step =
+        reads_step ? find_input(s->graph, "step") : new_input(s, "step", DTYPE_I64, VALUE_NONE);
     s->t = b_shift(b, step, 1);
-    value_id lr = new_input(s, "lr", DTYPE_F32, VALUE_NONE);
+    value_id lr = new_input(s, "lr", s->dtype, VALUE_NONE);
     s->rate = b_mul(b, b_cast(b, lr, DTYPE_F64), schedule_factor(s));
     if (s->rate == VALUE_NONE)
         return false;
@@ -464,18 +486,23 @@ static bool find_optimizer(struct stepping *s, const char *text)
 }
 
 bool step_graph(struct graph *to, struct arena *arena, const struct graph *from,
-                const struct step_request *request, struct error *err)
+                const struct step_request *request, struct step_spec *out_spec, struct error *err)
 {
     struct graph *joint = ARENA_NEW(arena, struct graph);
     struct stepping s = {.graph = joint, .arena = arena, .b = {joint, err}, .err = err};
+    s.outputs = from->outputs.count - request->running_count;
     value_id scale_state, loss;
     *err = (struct error){0};
     if ((!find_optimizer(&s, request->optimizer) && !fail_at(err, "--step")) ||
         !grad_block_graph(joint, arena, from, err) ||
         ((loss = find_loss(&s, request->loss)) == VALUE_NONE && !fail_at(err, "--loss")) ||
         !find_params(&s, request) || !add_scale(&s, &scale_state) || !add_gradients(&s, loss) ||
-        !clip(&s, scale_state) || !keep_updates(&s, from) || !add_optimizer(&s, scale_state) ||
-        !give_results(&s))
+        !clip(&s, scale_state) || !keep_updates(&s, from, request) ||
+        !add_optimizer(&s, scale_state, request->reads_step) || !give_results(&s))
         return false;
+    const struct step_parts parts = {from,       joint,   s.row,    &s.optimizer,
+                                     &s.options, request, s.params, s.count};
+    if (out_spec)
+        step_describe(&parts, arena, out_spec);
     return graph_copy_live(to, arena, joint, err);
 }

@@ -4,6 +4,7 @@
 
 #include "compiler/ops/ops.h"
 #include "compiler/step/step.h"
+#include "package/step_spec.h"
 
 /* NAME or NAME(WORD, KEY=VALUE, …): an operation, an operand at most, and attributes. */
 struct step_text {
@@ -28,5 +29,18 @@ struct step_options {
     bool dynamic_scale;
 };
 bool step_options_take(struct step_text *text, struct step_options *out, struct error *err);
+
+/* spec.c: what a step says of itself. params: by place, those that are trained; optimizer: without
+ * the step's own options. */
+struct step_parts {
+    const struct graph *block, *joint; /* joint has the params */
+    const struct op_row *row;
+    const struct step_text *optimizer;
+    const struct step_options *options;
+    const struct step_request *request;
+    const value_id *params;
+    uint32_t count;
+};
+void step_describe(const struct step_parts *parts, struct arena *arena, struct step_spec *out);
 
 #endif

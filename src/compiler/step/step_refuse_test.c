@@ -280,13 +280,13 @@ static void names_that_the_block_has_taken(void **state)
         {"target", "sgd", "mse_loss(loss)"},
     };
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++) {
-        char block[512];
+        char block[512], words[128];
+        snprintf(words, sizeof words, "a step has an input '%s' of its own: rename", taken[i][0]);
         snprintf(block, sizeof block,
                  "graph \"g\"\n%%1 = input \"%s\" : f16[]\n%%2 = param \"w\" : f16[]\n"
                  "%%3 = mul %%1, %%2 : f16[]\noutput \"loss\" %%3\n",
                  taken[i][0]);
-        refuse(block,
-               &(struct refusal){taken[i][1], taken[i][2], NULL, ERR_BLUEPRINT, "", taken[i][0]});
+        refuse(block, &(struct refusal){taken[i][1], taken[i][2], NULL, ERR_BLUEPRINT, "", words});
     }
     /* a static scale that the loss's type does not hold would never give a gradient */
     refuse("graph \"g\"\n%1 = param \"w\" : f16[]\noutput \"loss\" %1\n",

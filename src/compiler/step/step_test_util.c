@@ -46,8 +46,9 @@ bool stepped_try(struct stepped *s, const char *block, const char *optimizer, co
     if (!graph_parse(&from, &s->arena, block, strlen(block), err))
         fail_msg("%s: %s\n%s", err->place, err->message, block);
     uint32_t count = names_of(s, &from, wrt, names);
-    const struct step_request request = {optimizer, loss, names, count};
-    if (!step_graph(&s->graph, &s->arena, &from, &request, err))
+    const struct step_request request = {
+        .optimizer = optimizer, .loss = loss, .wrt = names, .wrt_count = count};
+    if (!step_graph(&s->graph, &s->arena, &from, &request, &s->spec, err))
         return false;
     if (!graph_verify(&s->graph, err))
         fail_msg("%s: %s", err->place, err->message);

@@ -14,6 +14,7 @@ struct stepped {
     struct arena arena;
     struct graph graph;
     enum interp_mode mode;
+    struct step_spec spec;
     struct interp_tensor *inputs, *outputs;
 };
 
