@@ -187,10 +187,26 @@ static LLVMValueRef float_to_short(struct emitter *e, LLVMValueRef v, enum dtype
     return LLVMBuildTrunc(b, wide, type_like(type_of(e, to), v), "");
 }
 
+/* A vector to i32. LLVM casts vectors with saturation element by element on processors without an
+ * instruction for it. i32's least number is a float, and bounds v before the cast; its greatest is
+ * none, so floats above it are casts without a value, and not selected. */
+static LLVMValueRef floats_to_i32(struct emitter *e, LLVMValueRef v)
+{
+    LLVMBuilderRef b = e->builder;
+    LLVMValueRef least = const_real_like(v, (double)INT32_MIN), nan = is_nan(e, v);
+    LLVMValueRef above = LLVMBuildFCmp(b, LLVMRealOGE, v, const_real_like(v, 0x1p31), "");
+    v = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOGT, v, least, ""), v, least, "");
+    LLVMValueRef out = LLVMBuildFPToSI(b, v, i32_like(e, v), "");
+    out = LLVMBuildSelect(b, above, const_int_like(out, INT32_MAX), out, "");
+    return LLVMBuildSelect(b, nan, const_int_like(out, 0), out, "");
+}
+
 static LLVMValueRef float_to_int(struct emitter *e, LLVMValueRef v, enum dtype to)
 {
     if (dtype_bytes(to) <= 2)
         return float_to_short(e, v, to);
+    if (to == DTYPE_I32 && is_vector(v))
+        return floats_to_i32(e, v);
     LLVMTypeRef types[2] = {type_like(type_of(e, to), v), LLVMTypeOf(v)};
     return emit_intrinsic(e, dtype_is_unsigned(to) ? "llvm.fptoui.sat" : "llvm.fptosi.sat", types,
                           2, &v, 1);
