@@ -89,6 +89,7 @@ json_t *inspect_training(struct cli *cli, const struct package_contents *content
     }
     json_object_set_new(object, "gradients", gradients);
     json_object_set_new(object, "targets", targets);
+    json_object_set_new(object, "specialised", inspect_specials(contents->step));
     return object;
 }
 
@@ -110,5 +111,6 @@ void inspect_training_print(struct cli *cli, const struct package_contents *cont
                          "between, at most %lld at one time\n",
                          "", contents->targets[i].name, entries[0].count, entries[1].count,
                          (long long)memory.saved, (long long)memory.alive);
+        inspect_specials_print(cli, &contents->step->targets[i]);
     }
 }
