@@ -180,6 +180,7 @@ static struct plan_code *variant(const struct plan_launch *launch, uint32_t spec
 static void each_size_has_its_own_kernels(void **state)
 {
     (void)state;
+    static const char *const names[] = {" at B=2 S=21", " at B=1 S=40", " at B=3"};
     struct bed bed;
     make(&bed, "transformer_block", SPECIALISE);
     struct plan *plan = plan_of(&bed);
@@ -189,7 +190,7 @@ static void each_size_has_its_own_kernels(void **state)
         struct plan_code *code = variant(last, s), was;
         assert_non_null(code);
         assert_int_not_equal(code->kernel, last->code.kernel);
-        assert_int_equal(plan_special_count(plan, s), plan->forward.count);
+        assert_non_null(strstr(bed.contents.targets[0].kernel_names[code->kernel], names[s]));
         was = *code;
         code->extent = dim_sub(plan->dims, code->extent, dim_const(plan->dims, 1));
         struct strbuf damaged = rewrite(&bed);

@@ -41,6 +41,7 @@ struct kernel {
     struct sched_sizes sizes; /* in dims of the unit's graph, as are asked and done */
     dim_id asked, done;       /* see struct lowered_group */
     uint8_t digest[32];       /* of the scheduled nest */
+    uint32_t special;         /* 1 + the specialisation that it is for; 0: all sizes */
     uint32_t code;            /* index among the unit's distinct nests */
     bool in_place;            /* its result may be written over the input that it updates */
 };

@@ -322,6 +322,18 @@ static bool plan_memory(struct planning *p)
                 (long long)peak, (long long)budget);
 }
 
+/* "contract+add", with its sizes where it is for some only. */
+static const char *name_kernel(struct planning *p, const struct kernel *k)
+{
+    struct strbuf text;
+    if (k->special == 0)
+        return k->group->label;
+    strbuf_init(&text, p->job->arena);
+    strbuf_printf(&text, "%s at ", k->group->label);
+    plan_special_print(&p->out->plan, k->special - 1, &text);
+    return text.data;
+}
+
 static void describe_kernels(struct planning *p)
 {
     struct unit *unit = p->unit;
@@ -331,7 +343,7 @@ static void describe_kernels(struct planning *p)
         struct strbuf text;
         strbuf_init(&text, p->job->arena);
         sched_print(&unit->codes.items[i]->schedule, &text);
-        names[i] = unit->codes.items[i]->group->label;
+        names[i] = name_kernel(p, unit->codes.items[i]);
         configs[i] = text.data;
     }
     p->out->kernel_names = names;

@@ -157,7 +157,9 @@ static bool specialise(struct job *job, struct unit *unit, struct special *speci
 {
     const struct kernel *general = &unit->kernels[group];
     struct kernel *k = &special->kernels[group];
-    *k = (struct kernel){.group = general->group, .nest = ARENA_NEW(job->arena, struct nest)};
+    *k = (struct kernel){.group = general->group,
+                         .nest = ARENA_NEW(job->arena, struct nest),
+                         .special = (uint32_t)(special - unit->specials) + 1};
     const struct lower_task task = {&special->graph, &unit->partition, k->group, job->arena};
     if (!lower_group(&task, k->nest, err))
         return false;
