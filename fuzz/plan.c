@@ -20,6 +20,11 @@ static void body(struct arena *arena, const uint8_t *data, size_t size)
         fuzz_require(err.code != ERR_NONE && err.code != ERR_BUG);
         return;
     }
+    static const int64_t sizes[][2] = {{8, 4}, {1, 128}};
+    for (uint32_t i = 0; i < first.forward.count; i++)
+        for (int k = 0; k < 2; k++)
+            fuzz_require(plan_code_at(&first, &first.forward.items[i], sizes[k])->kernel <
+                         first.kernel_count);
     strbuf_init(&text, arena);
     strbuf_init(&again, arena);
     strbuf_init(&description, arena);

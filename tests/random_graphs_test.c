@@ -55,13 +55,28 @@ static bool decides(const struct graph *graph)
     return false;
 }
 
+/* Of two thirds of the graphs that have named dims, kernels for the first size, or for a value of
+ * one of its dims; others are for all sizes. NULL: none. */
+static const char *specialise(const struct dim_table *dims, const int64_t *size, uint64_t seed,
+                              char *out, size_t bytes)
+{
+    uint32_t names = dims->names.count;
+    uint32_t only = seed % 3 == 1 ? (uint32_t)(seed / 3 % (names + 1)) : names;
+    size_t used = 0;
+    for (uint32_t i = 0; i < names && seed % 3 != 2; i++)
+        if (only == names || only == i)
+            used += (size_t)snprintf(out + used, bytes - used, "%s%s=%lld", used > 0 ? "," : "",
+                                     dims->names.items[i].name, (long long)size[i]);
+    return used > 0 ? out : NULL;
+}
+
 static void run_seed(uint64_t seed, const char *target, struct tally *tally)
 {
     struct arena arena;
     struct graph graph;
     struct error err = {0};
     int64_t sizes[RANDOM_GRAPH_SIZES][LIMIT_NAMED_DIMS] = {0};
-    char name[48];
+    char name[48], special[512];
     arena_init(&arena);
     graph_init(&graph, &arena);
     snprintf(name, sizeof name, "seed %llu", (unsigned long long)seed);
@@ -77,6 +92,8 @@ static void run_seed(uint64_t seed, const char *target, struct tally *tally)
             .strategy = seed % 5 == 0 ? STRATEGY_FAST : STRATEGY_STANDARD,
             .seed = seed,
             .special = seed % 4 == 0,
+            .specialise =
+                specialise(&graph.dims, sizes[seed / 3 % 2], seed, special, sizeof special),
             .size_count = graph.dims.names.count > 0 ? RANDOM_GRAPH_SIZES : 1,
             .sizes = sizes,
             .unchecked = decides(&graph) ? "rounded numbers are compared" : NULL,

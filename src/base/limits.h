@@ -21,6 +21,7 @@
 #define LIMIT_LAUNCHES 1048576 /* launches of one entry point */
 #define LIMIT_THREADS 256
 #define LIMIT_KERNEL_BUFFERS 256 /* buffers one kernel touches */
+#define LIMIT_SPECIALS 16        /* sizes for which one package has kernels of their own */
 #define LIMIT_KERNEL_EDGES 64    /* sizes around which one kernel's code differs */
 
 #endif

@@ -173,9 +173,9 @@ void order_compile(const struct compile_order *order, struct arena *arena, struc
         strbuf_printf(&path, "%s/" FOLDER_OF_KERNELS, order->cache_folder);
         kernels = path.data;
     }
-    const char *const texts[] = {options->targets, options->folder, options->dump,
-                                 kernels,          order->closed,   options->dims,
-                                 options->wrt,     options->step,   options->loss};
+    const char *const texts[] = {options->targets, options->folder,    options->dump, kernels,
+                                 order->closed,    options->dims,      options->wrt,  options->step,
+                                 options->loss,    options->specialise};
     uint64_t memory = options->memory_bytes ? options->memory_bytes : child_memory_most();
     uint32_t timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS;
     *out = (struct work_order){
@@ -186,7 +186,7 @@ void order_compile(const struct compile_order *order, struct arena *arena, struc
                    .file_bytes = KERNEL_FILE_BYTES,
                    .sealed = true},
         .parts = {put_options(&wire, sizeof wire, arena),
-                  put_texts(texts, 9, arena),
+                  put_texts(texts, 10, arena),
                   {order->source, order->size},
                   put_known(options->known, options->known_count, arena)}};
 }
@@ -263,7 +263,7 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
     struct compile_result result;
     const char *texts[TEXTS_MOST] = {NULL};
     if (!take_options(&work->parts[0], &wire, sizeof wire, err) ||
-        !take_texts(&work->parts[1], texts, 9, err))
+        !take_texts(&work->parts[1], texts, 10, err))
         return false;
     urza_tuner *tuner = NULL;
     if (wire.tune_s > 0 && !open_tuner(wire.tune_s, &tuner, err))
@@ -280,6 +280,7 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
                                       .wrt = texts[6],
                                       .step = texts[7],
                                       .loss = texts[8],
+                                      .specialise = texts[9],
                                       .plain = wire.plain,
                                       .folder = texts[1],
                                       .dims = texts[5],

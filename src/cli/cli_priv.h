@@ -113,8 +113,8 @@ struct given {
          "NAME=VALUE",                                                                          \
          &(given)->known,                                                                       \
          "an input that is a constant from here on: numbers with commas, or a .npy file"}
-/* The dims, a line each, as import_dims_parse reads them; NULL: none is given. */
-const char *given_dims(struct cli *cli, const struct given *given);
+/* The texts, a line each, as import_dims_parse reads dims; NULL: none is given. */
+const char *given_lines(struct cli *cli, const struct text_list *list);
 /* Reads the known inputs, whose files end in .npy. In the arena. ERR_USAGE, ERR_NOT_FOUND, ERR_IO,
  * ERR_PARSE, ERR_LIMIT. */
 bool given_known(struct cli *cli, const struct given *given, const struct import_tensor **out,

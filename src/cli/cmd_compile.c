@@ -33,6 +33,7 @@ struct request {
     const char *file, *out, *targets, *strategy_text, *dims, *dump, *dump_all, *cache, *wrt;
     const char *step, *loss;
     struct given given;
+    struct text_list specialise;
     uint64_t seed;
     bool is_unsigned, no_cache, record, degrade, backward, training;
     double tune_s;  /* 0: do not measure */
@@ -103,6 +104,8 @@ static bool check_request(struct request *request, struct error *err)
         return fail(err, ERR_USAGE, "--loss goes with --step");
     if (request->step && request->backward)
         return fail(err, ERR_USAGE, "--step has its own backward pass: leave --backward out");
+    if (request->specialise.texts.count > 0 && request->strategy == STRATEGY_EMERGENCY)
+        return fail(err, ERR_USAGE, "--specialise makes kernels: --strategy emergency has none");
     if (request->targets && strcmp(request->targets, "native") == 0)
         request->targets = target_best_here();
     if (request->no_cache)
@@ -147,6 +150,9 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
         {"loss", 0, OPTION_TEXT, "LOSS", &request.loss,
          "--step: an output, or an operation on one: \"cross_entropy(logits)\" (default: loss)"},
         GIVEN_ROWS(&request.given),
+        {"specialise", 0, OPTION_LIST, "LIST", &request.specialise,
+         "B=1,S=128: make kernels for these sizes, too; again and again"},
+        {"specialize", 0, OPTION_LIST, "LIST", &request.specialise, "the same"},
         {"verify-dims", 0, OPTION_TEXT, "LIST", &request.dims,
          "B=32,S=16: verify at these sizes (default: several)"},
         {"dims", 0, OPTION_TEXT, "LIST", &request.dims, "the same, as verify and bench call it"},
@@ -282,7 +288,8 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                     .step = request->step,
                     .loss = request->loss,
                     .folder = bundle_folder(cli, request->file),
-                    .dims = given_dims(cli, &request->given),
+                    .dims = given_lines(cli, &request->given.dims),
+                    .specialise = given_lines(cli, &request->specialise),
                     .known = known,
                     .known_count = known_count,
                     .dump = request->dump_all ? DUMP_ALL : request->dump,

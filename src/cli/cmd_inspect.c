@@ -154,6 +154,7 @@ static bool describe(struct cli *cli, const struct view *view, json_t **out, str
     json_object_set_new(object, "params",
                         describe_sources(cli, graph, graph->params.items, graph->params.count));
     json_object_set_new(object, "targets", targets);
+    json_object_set_new(object, "specialised", inspect_specials(contents));
     json_object_set_new(object, "work", describe_operations(contents));
     json_object_set_new(object, "training", inspect_training(cli, contents));
     json_object_set_new(object, "step", inspect_step(cli, contents));
@@ -232,6 +233,7 @@ static void print(struct cli *cli, const struct view *view)
         report_lines(stdout, "%-9s %s  %u kernels, %zu bytes of code%s\n", "target", target->name,
                      target->kernel_count, target->code_bytes,
                      target_supported_here(target->name) ? "" : ", not for this CPU");
+        inspect_specials_print(cli, target);
     }
     struct operations counted;
     if (count_operations(contents, &counted))

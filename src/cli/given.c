@@ -10,9 +10,8 @@
 #include "cli/cli_priv.h"
 #include "compiler/import/import.h"
 
-const char *given_dims(struct cli *cli, const struct given *given)
+const char *given_lines(struct cli *cli, const struct text_list *list)
 {
-    const struct text_list *list = &given->dims;
     struct strbuf lines;
     strbuf_init(&lines, cli->arena);
     for (uint32_t i = 0; i < list->texts.count; i++)
@@ -77,7 +76,7 @@ bool given_known(struct cli *cli, const struct given *given, const struct import
 bool given_read(struct cli *cli, const struct given *given, struct import_options *out,
                 struct error *err)
 {
-    const char *text = given_dims(cli, given);
+    const char *text = given_lines(cli, &given->dims);
     struct dim_name *dims = NULL;
     if (!import_dims_parse(text ? text : "", cli->arena, &dims, &out->dim_count, err) ||
         !given_known(cli, given, &out->fixed, &out->fixed_count, err))

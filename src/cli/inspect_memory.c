@@ -148,7 +148,8 @@ static bool add_others(const struct package_contents *block, const struct step_s
     }
     for (uint32_t i = 0; i < plan->forward.count; i++) {
         int64_t bytes;
-        if (!layout_size(plan, plan->forward.items[i].scratch_bytes, dims, 1, &bytes))
+        if (!layout_size(plan, plan_code_at(plan, &plan->forward.items[i], dims)->scratch_bytes,
+                         dims, 1, &bytes))
             return false;
         out->scratch = bytes > out->scratch ? bytes : out->scratch;
     }

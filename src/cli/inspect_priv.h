@@ -26,6 +26,11 @@ const struct step_spec *inspect_spec(struct cli *cli, const struct package_conte
 json_t *inspect_step(struct cli *cli, const struct package_contents *contents);
 void inspect_step_print(struct cli *cli, const struct package_contents *contents);
 
+/* inspect_special.c: of all targets; of one. */
+struct package_target;
+json_t *inspect_specials(const struct package_contents *contents);
+void inspect_specials_print(struct cli *cli, const struct package_target *target);
+
 /* inspect_memory.c: the plan's temporaries at one size (--memory). */
 struct memory_request {
     bool wanted, backward; /* backward: of the training step */

@@ -128,6 +128,7 @@ json_t *inspect_training(struct cli *cli, const struct package_contents *content
     }
     json_object_set_new(object, "gradients", gradients);
     json_object_set_new(object, "targets", targets);
+    json_object_set_new(object, "specialised", inspect_specials(contents->step));
     return object;
 }
 
@@ -155,5 +156,6 @@ void inspect_training_print(struct cli *cli, const struct package_contents *cont
             report_lines(stdout,
                          "%-9s %s  %u launches run again in backward, %.3g %% more operations\n",
                          "", contents->targets[i].name, again.launches, percent(&again));
+        inspect_specials_print(cli, &contents->step->targets[i]);
     }
 }

@@ -109,6 +109,8 @@ static bool generate(struct job *job, struct unit *unit, struct error *err)
     }
     for (uint32_t i = 0; i < unit->kernel_count; i++)
         prepare[unit->kernels[i].code] &= unit->kernels[i].group->prepare;
+    for (uint32_t i = 0; i < count; i++)
+        prepare[i] &= unit->codes.items[i]->group->prepare;
     const struct code_request request = {nests, count, unit->target, &options};
     if (!codegen(&request, job->arena, &unit->image, err))
         return false;
@@ -152,9 +154,11 @@ static bool compile_for_target(struct job *job, const struct graph *graph,
     ok = ok && unit_schedule(job, &unit, err);
     if (ok) {
         show(job, &unit, STAGE_SCHEDULE);
-        unit_share(job, &unit);
         unit_find_in_place(&unit);
+        ok = unit_specialise(job, &unit, err);
     }
+    if (ok)
+        unit_share(job, &unit);
     job_lap(job, STAGE_SCHEDULE);
     ok = ok && generate(job, &unit, err);
     job_lap(job, STAGE_CODEGEN);
@@ -327,6 +331,8 @@ static bool run(struct job *job, const struct graph *graph, const struct package
         !graph_copy_live(&job->contents.graph, job->arena, graph, err))
         return false;
     job_warn(job, graph);
+    if (!job_read_specials(job, &job->contents.graph.dims, err))
+        return false;
     struct strbuf *dump = job_dump(job, "graph", NULL, NULL);
     if (dump)
         graph_print(graph, dump);

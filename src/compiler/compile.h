@@ -119,6 +119,9 @@ struct compile_options {
     enum strategy strategy; /* default: standard */
     uint64_t seed;          /* of parameters that a dialect initialises */
     const char *dims;       /* of the source, for import_dims_parse; NULL: nothing is said */
+    /* Sizes for which kernels of their own are made: a line each, "B=1,S=128", of some or all dims;
+     * NULL: none. ERR_USAGE. */
+    const char *specialise;
     const struct import_tensor *known; /* inputs of a model that are constants */
     uint32_t known_count;
     bool training;

@@ -27,6 +27,7 @@ struct job {
     struct strbuf dump;          /* of one level; DUMP_ALL: of all levels, joined at the end … */
     VEC(struct dump_part) parts; /* … from these */
     struct package_contents contents;
+    VEC(struct plan_special) specials; /* in the dims of the contents' graph */
     const struct blueprint *blueprint; /* NULL: the source is a graph */
     const char *read_warnings;         /* of the blueprint, as result's */
     size_t read_warnings_bytes;
@@ -40,8 +41,16 @@ struct kernel {
     struct sched_sizes sizes; /* in dims of the unit's graph, as are asked and done */
     dim_id asked, done;       /* see struct lowered_group */
     uint8_t digest[32];       /* of the scheduled nest */
+    uint32_t special;         /* 1 + the specialisation that it is for; 0: all sizes */
     uint32_t code;            /* index among the unit's distinct nests */
     bool in_place;            /* its result may be written over the input that it updates */
+};
+
+/* The kernels of a unit at the sizes of a specialisation. */
+struct special {
+    struct graph graph;     /* the unit's, at these sizes */
+    struct kernel *kernels; /* by group; nest NULL: the unit's kernel serves them, too. Sizes are
+                               in dims of this graph; asked and done are not filled */
 };
 
 /* The compilation for one target. */
@@ -51,6 +60,7 @@ struct unit {
     struct partition partition;
     struct kernel *kernels; /* by group */
     uint32_t kernel_count;
+    struct special *specials;   /* by specialisation of the job */
     VEC(struct kernel *) codes; /* the first kernel of each distinct scheduled nest */
     struct code_image image;    /* kernels by code */
 };
@@ -94,9 +104,21 @@ void nodes_find(struct node_finder *finder, const struct group *group, struct pl
 struct compile_view unit_view(struct job *job, struct unit *unit, enum stage stage);
 bool unit_lower(struct job *job, struct unit *unit, struct error *err);
 bool unit_schedule(struct job *job, struct unit *unit, struct error *err);
+/* Chooses a schedule for a kernel, takes its steps, and measures the result. A graph that is not
+ * the unit's is the unit's at the sizes of a specialisation; observers and dumps do not see its
+ * kernels. */
+bool unit_schedule_kernel(struct job *job, struct unit *unit, struct graph *graph,
+                          struct kernel *kernel, struct error *err);
 void unit_share(struct job *job, struct unit *unit); /* finds kernels with equal code */
 /* Finds kernels that may write in place; before code generation, which changes nests. */
 void unit_find_in_place(struct unit *unit);
+/* special.c */
+/* Fills job->specials from the options; those that name more dims come first. ERR_USAGE. */
+bool job_read_specials(struct job *job, const struct dim_table *dims, struct error *err);
+/* Lowers and schedules all groups again at the sizes of each specialisation; after
+ * unit_find_in_place, before unit_share. */
+bool unit_specialise(struct job *job, struct unit *unit, struct error *err);
+
 /* plan_memory.c: changes a plan that was not finished, so that its peak at typical sizes falls: the
  * order of launches in each entry, and which run again. updated: by buffer, the output that a
  * launch writes over it, or PLAN_NONE; NULL: none is, as in a plan with two entries. budget: for a

@@ -90,7 +90,7 @@ static void watch(void *context, const struct compile_view *view)
     for (uint32_t i = 0; i < view->nest_count; i++)
         w->nests += view->nests[i]->body.stmts.count > 0;
     if (view->stage == STAGE_PACKAGE && w->damage)
-        view->plan->forward.items[0].extent = dim_const(view->plan->dims, 0);
+        view->plan->forward.items[0].code.extent = dim_const(view->plan->dims, 0);
 }
 
 /* Expects passes in their order, for one target after the other. */

@@ -30,7 +30,7 @@ static bool find_key(const char *text, size_t size, const struct compile_options
 {
     struct {
         uint8_t text[SHA256_BYTES], targets[SHA256_BYTES], wrt[SHA256_BYTES], public_key[32];
-        uint8_t step[SHA256_BYTES], loss[SHA256_BYTES];
+        uint8_t step[SHA256_BYTES], loss[SHA256_BYTES], specialise[SHA256_BYTES];
         uint64_t seed;
         int64_t peak_bytes;
         uint32_t strategy;
@@ -47,7 +47,7 @@ static bool find_key(const char *text, size_t size, const struct compile_options
              .peak_bytes = options->backward ? options->peak_bytes : 0,
              .has_step = options->step,
              .has_loss = options->step && options->loss};
-    _Static_assert(sizeof key == 192 + 28 + 124, "no padding");
+    _Static_assert(sizeof key == 224 + 28 + 124, "no padding");
     char version[CODEGEN_VERSION_BYTES];
     if (!options->cache || options->dims || options->known_count > 0 || options->chooser ||
         options->observer || options->dump || onnx_looks_like(text, size) ||
@@ -62,6 +62,8 @@ static bool find_key(const char *text, size_t size, const struct compile_options
         sha256(options->step, strlen(options->step), key.step);
     if (key.has_loss)
         sha256(options->loss, strlen(options->loss), key.loss);
+    const char *specialise = options->specialise ? options->specialise : "";
+    sha256(specialise, strlen(specialise), key.specialise);
     if (options->key)
         memcpy(key.public_key, options->key->public_key, sizeof key.public_key);
     codegen_version(version);

@@ -176,7 +176,9 @@ static void options_are_part_of_the_key(void **state)
         assert_true(keys_open(home, i ? &other : &key, &err));
     }
     const struct compile_options base = f->options;
-    struct compile_options rows[] = {base, base, base, base, base, base, base, base, base, base};
+    struct compile_options rows[12];
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        rows[i] = base;
     rows[1].targets = "x86-64-v2,x86-64-v3";
     rows[2].seed = 1;
     rows[3].strategy = STRATEGY_STANDARD;
@@ -187,6 +189,8 @@ static void options_are_part_of_the_key(void **state)
         rows[i].backward = true;
     rows[8].wrt = "params";
     rows[9].wrt = "x";
+    rows[10].specialise = "B=2";
+    rows[11].specialise = "B=2\nB=3";
     for (int round = 0; round < 2; round++) {
         for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
             f->options = rows[i];

@@ -121,7 +121,7 @@ static bool add_loop(struct folding *f, uint32_t index)
     if (f->read.count > 0)
         memcpy(args + f->written.count, f->read.items, f->read.count * sizeof *args);
     f->out->args[index] = args;
-    const struct plan_launch launch = {.kernel = to->kernel_count + index,
+    const struct plan_launch launch = {.code.kernel = to->kernel_count + index,
                                        .arg_count = count,
                                        .args = args,
                                        .written = (uint32_t)(((uint64_t)1 << f->written.count) - 1),
@@ -198,7 +198,7 @@ static uint32_t renamed(const uint32_t *before, const struct plan_launch *after,
 static void unfold_loop(struct folded *f, struct plan *to, const struct plan_launch *launch)
 {
     struct arena *arena = to->arena;
-    uint32_t index = launch->kernel - to->kernel_count;
+    uint32_t index = launch->code.kernel - to->kernel_count;
     const uint32_t *before = f->args[index];
     struct plan_loop loop = f->of->loops.items[index];
     struct plan_state *states = arena_memdup(arena, loop.states, loop.state_count * sizeof *states);
@@ -251,7 +251,7 @@ void plan_unfold(struct folded *f)
         if (i == f->plan.forward.count)
             break;
         const struct plan_launch *launch = &f->plan.forward.items[i];
-        if (launch->kernel >= to.kernel_count)
+        if (launch->code.kernel >= to.kernel_count)
             unfold_loop(f, &to, launch);
         else
             VEC_PUSH(to.arena, &to.forward, *launch);

@@ -47,13 +47,13 @@ static void add_launch(struct bed *bed, uint32_t kernel, int64_t asked, uint32_t
     uint32_t *own = ARENA_ARRAY(&bed->arena, uint32_t, count);
     memcpy(own, args, count * sizeof *own);
     dim_id one = dim_const(&bed->dims, 1), work = dim_const(&bed->dims, asked);
-    const struct plan_launch launch = {.kernel = kernel,
+    const struct plan_launch launch = {.code = {.kernel = kernel,
+                                                .extent = one,
+                                                .work = work,
+                                                .scratch_bytes = dim_const(&bed->dims, 0)},
                                        .arg_count = count,
                                        .args = own,
                                        .written = (1u << writes) - 1,
-                                       .extent = one,
-                                       .work = work,
-                                       .scratch_bytes = dim_const(&bed->dims, 0),
                                        .asked = work,
                                        .done = work};
     VEC_PUSH(&bed->arena, &bed->plan.forward, launch);
@@ -76,7 +76,7 @@ static uint64_t mix(uint64_t a, uint64_t b)
 
 static void run_launch(const struct plan_launch *launch, uint64_t *held)
 {
-    uint64_t hash = mix(3, launch->kernel);
+    uint64_t hash = mix(3, launch->code.kernel);
     for (uint32_t k = 0; k < launch->arg_count; k++) {
         if (launch_writes(launch, k))
             continue;
@@ -240,7 +240,7 @@ static void what_they_read_runs_again(void **state)
     static const uint32_t order[] = {1, 2, 3, 4, 5, 1, 2, 6};
     assert_int_equal(bed.plan.forward.count, 8);
     for (uint32_t i = 0; i < 8; i++)
-        assert_int_equal(bed.plan.forward.items[i].kernel, order[i]);
+        assert_int_equal(bed.plan.forward.items[i].code.kernel, order[i]);
     assert_true(before == output_of(&bed.plan, 1, 8));
     assert_int_equal(peak_of(&bed.plan), 4032 + 8000);
     arena_release(&bed.arena);
@@ -266,7 +266,7 @@ static void what_ends_more_comes_first(void **state)
     plan_finish(&bed.plan);
     static const uint32_t order[] = {1, 2, 4, 3, 5};
     for (uint32_t i = 0; i < 5; i++)
-        assert_int_equal(bed.plan.forward.items[i].kernel, order[i]);
+        assert_int_equal(bed.plan.forward.items[i].code.kernel, order[i]);
     assert_true(before == output_of(&bed.plan, 0, 5));
     assert_int_equal(peak_of(&bed.plan), 2 * 6400 + 64);
     arena_release(&bed.arena);
@@ -305,7 +305,7 @@ static void loops_move(void **state)
     plan_finish(&bed.plan);
     static const uint32_t order[] = {1, 2, 4, 3, 5};
     for (uint32_t i = 0; i < 5; i++)
-        assert_int_equal(bed.plan.forward.items[i].kernel, order[i]);
+        assert_int_equal(bed.plan.forward.items[i].code.kernel, order[i]);
     assert_int_equal(bed.plan.loops.items[0].rows->result, s);
     assert_int_equal(bed.plan.loops.items[1].rows->result, c);
     assert_true(before == output_of(&bed.plan, 0, 5));
@@ -442,9 +442,10 @@ static void drawn_plans_do_the_same(void **state)
         assert_int_equal(plan->entries.items[0].count, first);
         for (uint32_t i = 0; i < plan->forward.count; i++) {
             const struct plan_launch *launch = &plan->forward.items[i];
-            assert_true(i >= first || launch->kernel < first);
-            if (runs[launch->kernel]++ > 0) { /* it runs again, in backward */
-                assert_true(i >= first && launch->kernel < first && runs[launch->kernel] == 2);
+            assert_true(i >= first || launch->code.kernel < first);
+            if (runs[launch->code.kernel]++ > 0) { /* it runs again, in backward */
+                assert_true(i >= first && launch->code.kernel < first &&
+                            runs[launch->code.kernel] == 2);
                 more += dim_is_const(plan->dims, launch->asked, &asked) ? asked : 0;
             }
         }

@@ -67,16 +67,50 @@ static bool buffer_for(struct planning *p, value_id value, uint32_t *out)
 }
 
 /* The edges that are representable in the package's dims; a size that overflows cannot be tried. */
-static void plan_edges(struct planning *p, const struct sched_sizes *sizes,
-                       struct plan_launch *launch)
+static void plan_edges(struct planning *p, const struct dim_table *dims,
+                       const struct sched_sizes *sizes, struct plan_code *out)
 {
     struct plan_edge *edges = ARENA_ARRAY(p->job->arena, struct plan_edge, sizes->edge_count);
     for (uint32_t i = 0; i < sizes->edge_count; i++) {
-        dim_id size = to_package(p, sizes->edges[i].size);
+        dim_id size = dim_import(&p->job->contents.graph.dims, dims, sizes->edges[i].size);
         if (size != DIM_NONE)
-            edges[launch->edge_count++] = (struct plan_edge){size, sizes->edges[i].at};
+            edges[out->edge_count++] = (struct plan_edge){size, sizes->edges[i].at};
     }
-    launch->edges = edges;
+    out->edges = edges;
+}
+
+/* dims: those of the kernel's sizes. */
+static bool plan_code(struct planning *p, const struct dim_table *dims, const struct kernel *k,
+                      struct plan_code *out)
+{
+    struct dim_table *to = &p->job->contents.graph.dims;
+    *out = (struct plan_code){.kernel = k->code,
+                              .extent = dim_import(to, dims, k->sizes.extent),
+                              .work = dim_import(to, dims, k->sizes.work),
+                              .scratch_bytes = dim_import(to, dims, k->sizes.scratch_bytes)};
+    if (out->extent == DIM_NONE || out->work == DIM_NONE || out->scratch_bytes == DIM_NONE)
+        return fail(p->err, ERR_LIMIT, "kernel '%s': its sizes cannot be expressed",
+                    k->group->label);
+    plan_edges(p, dims, &k->sizes, out);
+    return true;
+}
+
+static bool plan_variants(struct planning *p, uint32_t kernel, struct plan_launch *launch)
+{
+    uint32_t count = p->job->specials.count;
+    struct plan_variant *variants = ARENA_ARRAY(p->job->arena, struct plan_variant, count);
+    for (uint32_t s = 0; s < count; s++) {
+        const struct special *special = &p->unit->specials[s];
+        struct plan_variant *variant = &variants[launch->variant_count];
+        if (!special->kernels[kernel].nest)
+            continue;
+        variant->special = s;
+        if (!plan_code(p, &special->graph.dims, &special->kernels[kernel], &variant->code))
+            return false;
+        launch->variant_count++;
+    }
+    launch->variants = variants;
+    return true;
 }
 
 static bool plan_kernel(struct planning *p, uint32_t kernel)
@@ -91,22 +125,16 @@ static bool plan_kernel(struct planning *p, uint32_t kernel)
         if (b->role == ROLE_OUT)
             written |= UINT32_C(1) << i;
     }
-    struct plan_launch launch = {.kernel = k->code,
-                                 .arg_count = count,
+    struct plan_launch launch = {.arg_count = count,
                                  .args = args,
                                  .written = written,
-                                 .extent = to_package(p, k->sizes.extent),
-                                 .work = to_package(p, k->sizes.work),
-                                 .scratch_bytes = to_package(p, k->sizes.scratch_bytes),
                                  .asked = to_package(p, k->asked),
                                  .done = to_package(p, k->done),
                                  .label = k->group->label};
+    if (!plan_code(p, &p->unit->graph.dims, k, &launch.code) || !plan_variants(p, kernel, &launch))
+        return false;
     if (launch.asked == DIM_NONE || launch.done == DIM_NONE) /* not representable: an estimate */
-        launch.asked = launch.done = launch.work;
-    if (launch.extent == DIM_NONE || launch.work == DIM_NONE || launch.scratch_bytes == DIM_NONE)
-        return fail(p->err, ERR_LIMIT, "kernel '%s': its sizes cannot be expressed",
-                    k->group->label);
-    plan_edges(p, &k->sizes, &launch);
+        launch.asked = launch.done = launch.code.work;
     nodes_find(&p->nodes, k->group, &launch);
     if (k->group->prepare)
         VEC_PUSH(p->job->arena, &p->out->plan.prepare, launch);
@@ -294,6 +322,18 @@ static bool plan_memory(struct planning *p)
                 (long long)peak, (long long)budget);
 }
 
+/* "contract+add", with its sizes where it is for some only. */
+static const char *name_kernel(struct planning *p, const struct kernel *k)
+{
+    struct strbuf text;
+    if (k->special == 0)
+        return k->group->label;
+    strbuf_init(&text, p->job->arena);
+    strbuf_printf(&text, "%s at ", k->group->label);
+    plan_special_print(&p->out->plan, k->special - 1, &text);
+    return text.data;
+}
+
 static void describe_kernels(struct planning *p)
 {
     struct unit *unit = p->unit;
@@ -303,7 +343,7 @@ static void describe_kernels(struct planning *p)
         struct strbuf text;
         strbuf_init(&text, p->job->arena);
         sched_print(&unit->codes.items[i]->schedule, &text);
-        names[i] = unit->codes.items[i]->group->label;
+        names[i] = name_kernel(p, unit->codes.items[i]);
         configs[i] = text.data;
     }
     p->out->kernel_names = names;
@@ -334,6 +374,8 @@ bool unit_plan(struct job *job, struct unit *unit, struct error *err)
     out->optimised_bytes = optimised.size_bytes;
     out->plan = (struct plan){
         .arena = job->arena, .dims = &job->contents.graph.dims, .kernel_count = unit->codes.count};
+    for (uint32_t i = 0; i < job->specials.count; i++)
+        VEC_PUSH(job->arena, &out->plan.specials, job->specials.items[i]);
     if (!plan_kernels(&p))
         return false;
     if (!plan_memory(&p))

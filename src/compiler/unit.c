@@ -71,31 +71,47 @@ static void show_step(void *context, struct nest *nest, const struct step *step)
     showing->observer->step(showing->observer->context, &showing->view);
 }
 
-static bool schedule(struct job *job, struct unit *unit, struct kernel *k, struct error *err)
+/* Sets watch to call the observer with the steps of a kernel of the unit's own graph. */
+static void watch_steps(struct job *job, struct unit *unit, const struct kernel *k,
+                        struct showing *showing, struct sched_watch *watch)
+{
+    showing->observer = job->options->observer;
+    showing->view = unit_view(job, unit, STAGE_SCHEDULE);
+    showing->view.kernel = (uint32_t)(k - unit->kernels);
+    *watch = (struct sched_watch){show_step, showing};
+}
+
+static bool choose(struct job *job, struct unit *unit, struct graph *graph, struct kernel *k,
+                   struct error *err)
 {
     const struct config_chooser *chooser = job->options->chooser;
     const struct compile_observer *observer = job->options->observer;
-    struct sched_hint hint = kernel_hint(&unit->graph, k->group), shown = hint;
-    struct showing showing = {.observer = observer};
-    const struct sched_watch watch = {show_step, &showing};
-    if (observer && observer->step) {
-        showing.view = unit_view(job, unit, STAGE_SCHEDULE);
-        showing.view.kernel = (uint32_t)(k - unit->kernels);
+    struct sched_hint hint = kernel_hint(graph, k->group), shown = hint;
+    struct showing showing;
+    struct sched_watch watch;
+    uint32_t number = (uint32_t)(k->group - unit->partition.groups.items);
+    if (observer && observer->step && graph == &unit->graph) {
+        watch_steps(job, unit, k, &showing, &watch);
         shown.watch = &watch;
     }
     struct scheduling *s = sched_begin(k->nest, &shown, unit->target);
-    struct kernel_question question = {
-        &unit->graph, &unit->partition, k->group, unit->target, &hint, s};
+    struct kernel_question question = {graph, &unit->partition, k->group, unit->target, &hint, s};
     struct config config;
     if (chooser)
-        board_put(job->options->board, BOARD_TUNE, (uint32_t)(k - unit->kernels) + 1,
-                  unit->kernel_count);
+        board_put(job->options->board, BOARD_TUNE, number + 1, unit->kernel_count);
     if (!chooser)
         sched_default(s, &config);
     else if (!chooser->choose(chooser->context, &question, &config, err))
         return fail_at(err, "kernel '%s'", k->group->label);
     sched_finish(s, &config, &k->schedule);
     return true;
+}
+
+bool unit_schedule_kernel(struct job *job, struct unit *unit, struct graph *graph, struct kernel *k,
+                          struct error *err)
+{
+    return choose(job, unit, graph, k, err) && (!job->verify_ir || nest_verify(k->nest, err)) &&
+           sched_measure(k->nest, &graph->dims, &k->sizes, err);
 }
 
 bool unit_schedule(struct job *job, struct unit *unit, struct error *err)
@@ -105,11 +121,7 @@ bool unit_schedule(struct job *job, struct unit *unit, struct error *err)
         struct strbuf *dump;
         if ((dump = job_dump(job, "loops", unit, k)) != NULL)
             nest_print(k->nest, dump);
-        if (!schedule(job, unit, k, err))
-            return false;
-        if (job->verify_ir && !nest_verify(k->nest, err))
-            return false;
-        if (!sched_measure(k->nest, &unit->graph.dims, &k->sizes, err))
+        if (!unit_schedule_kernel(job, unit, &unit->graph, k, err))
             return false;
         if ((dump = job_dump(job, "schedule", unit, k)) != NULL) {
             sched_print(&k->schedule, dump);
@@ -121,23 +133,34 @@ bool unit_schedule(struct job *job, struct unit *unit, struct error *err)
     return true;
 }
 
+/* Gives a kernel the code of an equal one, or its own. */
+static void share(struct job *job, struct unit *unit, struct map *known, struct kernel *k)
+{
+    uint64_t hash;
+    uint32_t cursor = 0;
+    nest_digest(k->nest, k->digest);
+    memcpy(&hash, k->digest, sizeof hash);
+    while (map_next(known, hash, &cursor, &k->code))
+        if (memcmp(unit->codes.items[k->code]->digest, k->digest, sizeof k->digest) == 0)
+            return;
+    k->code = unit->codes.count;
+    VEC_PUSH(job->arena, &unit->codes, k);
+    map_add(known, job->arena, hash, k->code);
+}
+
 void unit_share(struct job *job, struct unit *unit)
 {
     struct map known = {0};
-    for (uint32_t i = 0; i < unit->kernel_count; i++) {
-        struct kernel *k = &unit->kernels[i];
-        uint64_t hash;
-        uint32_t cursor = 0;
-        bool shared = false;
-        nest_digest(k->nest, k->digest);
-        memcpy(&hash, k->digest, sizeof hash);
-        while (!shared && map_next(&known, hash, &cursor, &k->code))
-            shared = memcmp(unit->codes.items[k->code]->digest, k->digest, sizeof k->digest) == 0;
-        if (shared)
-            continue;
-        k->code = unit->codes.count;
-        VEC_PUSH(job->arena, &unit->codes, k);
-        map_add(&known, job->arena, hash, k->code);
+    for (uint32_t i = 0; i < unit->kernel_count; i++)
+        share(job, unit, &known, &unit->kernels[i]);
+    for (uint32_t s = 0; s < job->specials.count; s++) {
+        for (uint32_t i = 0; i < unit->kernel_count; i++) {
+            struct kernel *k = &unit->specials[s].kernels[i];
+            if (k->nest)
+                share(job, unit, &known, k);
+            if (k->nest && k->code == unit->kernels[i].code)
+                k->nest = NULL;
+        }
     }
 }
 

@@ -251,10 +251,10 @@ static bool measure(struct bisect *b, struct suspects *s, struct error *err)
                 break;
         if (k->code == s->code_count)
             memcpy(digests[s->code_count++], digest, sizeof digest);
-        launch->kernel = k->code;
-        launch->extent = sizes.extent;
-        launch->work = sizes.work;
-        launch->scratch_bytes = sizes.scratch_bytes;
+        launch->code.kernel = k->code;
+        launch->code.extent = sizes.extent;
+        launch->code.work = sizes.work;
+        launch->code.scratch_bytes = sizes.scratch_bytes;
     }
     return s->measured = true;
 }

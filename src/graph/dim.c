@@ -470,30 +470,3 @@ const struct dim_term *dim_terms(const struct dim_table *table, dim_id dim, uint
     *out_count = expr->term_count;
     return expr->terms;
 }
-
-static dim_id import_atom(struct dim_table *to, const struct dim_table *from,
-                          const struct dim_atom *atom)
-{
-    uint32_t name;
-    if (atom->kind == DIM_ATOM_NAME)
-        return dim_find_name(to, from->names.items[atom->name].name, &name)
-                   ? dim_floordiv(to, dim_named(to, name), dim_const(to, atom->divisor))
-                   : DIM_NONE;
-    dim_id a = dim_import(to, from, atom->a), b = dim_import(to, from, atom->b);
-    return atom->kind == DIM_ATOM_MAX ? dim_max(to, a, b) : dim_floordiv(to, a, b);
-}
-
-dim_id dim_import(struct dim_table *to, const struct dim_table *from, dim_id dim)
-{
-    if (dim == DIM_NONE)
-        return DIM_NONE;
-    const struct dim_expr *expr = dim_expr_of(from, dim);
-    dim_id sum = dim_const(to, 0);
-    for (uint32_t i = 0; i < expr->term_count && sum != DIM_NONE; i++) {
-        dim_id product = dim_const(to, expr->terms[i].coefficient);
-        for (uint32_t j = 0; j < expr->terms[i].atom_count && product != DIM_NONE; j++)
-            product = dim_mul(to, product, import_atom(to, from, &expr->terms[i].atoms[j]));
-        sum = dim_add(to, sum, product);
-    }
-    return sum;
-}

@@ -131,6 +131,11 @@ bool dim_eval(const struct dim_table *table, dim_id dim, const int64_t *name_val
  * missing. */
 dim_id dim_import(struct dim_table *to, const struct dim_table *from, dim_id dim);
 
+/* The same where some names have values (by name's index in `from`; DIM_ANY: none given). */
+#define DIM_ANY INT64_MIN
+dim_id dim_import_at(struct dim_table *to, const struct dim_table *from, const int64_t *values,
+                     dim_id dim);
+
 /* Text: "B", "64", "B*S", "2*B + 1", "(H + 1)//2", "max(A, B)". Parsing accepts + - * // max()
  * min() and parentheses over declared names and decimal integers; *text moves behind what was read.
  * ERR_PARSE on bad text, ERR_BLUEPRINT on an unknown name. Nesting is bounded. */

@@ -224,6 +224,13 @@ bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *fr
 bool graph_copy_live(struct graph *to, struct arena *arena, const struct graph *from,
                      struct error *err);
 
+/* The graph at values of some of its named dims (by index; DIM_ANY: none given), to be read only:
+ * the same values by the same ids, whose dims have no given name. All names are declared, in the
+ * same order. Elements that tell dims, and origins, are left out. Inputs, params, outputs and
+ * operands are borrowed from *from. ERR_LIMIT. */
+bool graph_fix_dims(struct graph *to, struct arena *arena, const struct graph *from,
+                    const int64_t *values, struct error *err);
+
 /* The part of a graph between some values: from the leaves to the roots. */
 struct graph_part {
     const value_id *roots; /* the values that the part computes, */

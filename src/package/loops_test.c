@@ -20,9 +20,7 @@ static void add_launch(struct bed *bed, uint32_t writes, const uint32_t *args, u
         .arg_count = count,
         .args = arena_memdup(&bed->arena, args, count * sizeof *args),
         .written = (1u << writes) - 1,
-        .extent = one,
-        .work = one,
-        .scratch_bytes = dim_const(&bed->dims, 0),
+        .code = {.extent = one, .work = one, .scratch_bytes = dim_const(&bed->dims, 0)},
     };
     VEC_PUSH(&bed->arena, &bed->plan.forward, launch);
 }

@@ -73,20 +73,47 @@ static bool check_arg(const struct plan_buffer *buffer, bool prepare, bool write
     return given || written || fail(err, ERR_PACKAGE, "is read before it is written");
 }
 
+static bool check_code(const struct plan *plan, const struct plan_code *code, bool prepare,
+                       struct error *err)
+{
+    if (code->kernel >= plan->kernel_count)
+        return fail(err, ERR_PACKAGE, "kernel %u of %u", code->kernel, plan->kernel_count);
+    return check_dim(plan, code->extent, prepare, "extent", err) &&
+           check_dim(plan, code->work, prepare, "work", err) &&
+           check_dim(plan, code->scratch_bytes, prepare, "scratch_bytes", err);
+}
+
+static bool check_variants(const struct plan *plan, const struct plan_launch *launch, bool prepare,
+                           struct error *err)
+{
+    if (prepare && launch->variant_count > 0)
+        return fail(err, ERR_PACKAGE, "a prepare launch has variants");
+    for (uint32_t i = 0; i < launch->variant_count; i++) {
+        const struct plan_variant *variant = &launch->variants[i];
+        if (variant->special >= plan->specials.count)
+            return fail(err, ERR_PACKAGE, "variant %u is for specialisation %u of %u", i,
+                        variant->special, plan->specials.count);
+        if (i > 0 && variant->special <= launch->variants[i - 1].special)
+            return fail(err, ERR_PACKAGE,
+                        "variant %u is for specialisation %u, which does not follow %u", i,
+                        variant->special, launch->variants[i - 1].special);
+        if (!check_code(plan, &variant->code, false, err))
+            return fail_at(err, "variant %u", i);
+    }
+    return true;
+}
+
 /* Checks one launch and marks the buffers that it writes. */
 static bool check_launch(const struct plan *plan, const struct plan_launch *launch, bool prepare,
                          bool *written, struct error *err)
 {
-    if (launch->kernel >= plan->kernel_count)
-        return fail(err, ERR_PACKAGE, "kernel %u of %u", launch->kernel, plan->kernel_count);
     if (launch->arg_count > LIMIT_KERNEL_BUFFERS)
         return fail(err, ERR_LIMIT, "more than %d arguments", LIMIT_KERNEL_BUFFERS);
     if (launch->written == 0 ||
         (launch->arg_count < 32 && launch->written >> launch->arg_count != 0))
         return fail(err, ERR_PACKAGE, "writes nothing, or arguments it does not have");
-    if (!check_dim(plan, launch->extent, prepare, "extent", err) ||
-        !check_dim(plan, launch->work, prepare, "work", err) ||
-        !check_dim(plan, launch->scratch_bytes, prepare, "scratch_bytes", err))
+    if (!check_code(plan, &launch->code, prepare, err) ||
+        !check_variants(plan, launch, prepare, err))
         return false;
     if (launch->asked != DIM_NONE && (!check_dim(plan, launch->asked, prepare, "asked", err) ||
                                       !check_dim(plan, launch->done, prepare, "done", err)))
@@ -114,7 +141,8 @@ bool plan_check(const struct plan *plan, struct error *err)
     for (uint32_t i = 0; i < plan->buffers.count; i++)
         if (!check_buffer(plan, &plan->buffers.items[i], err))
             return fail_at(err, "buffer %u", i);
-    if (!plan_loops_check(plan, err) || !plan_entries_check(plan, err))
+    if (!plan_loops_check(plan, err) || !plan_entries_check(plan, err) ||
+        !plan_specials_check(plan, err))
         return false;
     bool *written = ARENA_ARRAY(plan->arena, bool, plan->buffers.count);
     for (uint32_t i = 0; i < plan->prepare.count; i++)
@@ -228,11 +256,29 @@ bool plan_check_graph(const struct plan *plan, const struct graph *graph, struct
     return check_updates(plan, graph, err);
 }
 
+/* launch: for what it counts; NULL: not said. */
+static void describe_code(const struct plan *plan, const struct plan_code *code,
+                          const struct plan_launch *launch, struct strbuf *out)
+{
+    strbuf_puts(out, " extent ");
+    dim_print(plan->dims, code->extent, out);
+    strbuf_puts(out, " work ");
+    dim_print(plan->dims, code->work, out);
+    if (launch && launch->asked != DIM_NONE) {
+        strbuf_puts(out, " asked ");
+        dim_print(plan->dims, launch->asked, out);
+        strbuf_puts(out, " done ");
+        dim_print(plan->dims, launch->done, out);
+    }
+    strbuf_puts(out, " scratch ");
+    dim_print(plan->dims, code->scratch_bytes, out);
+}
+
 static void describe_launch(const struct plan *plan, const char *entry, uint32_t index,
                             const struct plan_launch *launch, struct strbuf *out)
 {
     strbuf_printf(out, "%s %u: %s kernel %u (", entry, index, launch->label ? launch->label : "",
-                  launch->kernel);
+                  launch->code.kernel);
     for (uint32_t i = 0; i < launch->arg_count; i++) {
         uint32_t id = launch->args[i];
         const struct plan_buffer *buffer = &plan->buffers.items[id];
@@ -244,18 +290,8 @@ static void describe_launch(const struct plan *plan, const char *entry, uint32_t
         dim_print(plan->dims, buffer->elements, out);
         strbuf_puts(out, buffer->in_place && launch_writes(launch, i) ? "] in place" : "]");
     }
-    strbuf_puts(out, ") extent ");
-    dim_print(plan->dims, launch->extent, out);
-    strbuf_puts(out, " work ");
-    dim_print(plan->dims, launch->work, out);
-    if (launch->asked != DIM_NONE) {
-        strbuf_puts(out, " asked ");
-        dim_print(plan->dims, launch->asked, out);
-        strbuf_puts(out, " done ");
-        dim_print(plan->dims, launch->done, out);
-    }
-    strbuf_puts(out, " scratch ");
-    dim_print(plan->dims, launch->scratch_bytes, out);
+    strbuf_puts(out, ")");
+    describe_code(plan, &launch->code, launch, out);
     for (uint32_t i = 0; i < launch->node_count; i++) {
         strbuf_puts(out, i > 0 ? ", " : " nodes ");
         json_write_string(launch->nodes[i], strlen(launch->nodes[i]), out);
@@ -263,6 +299,14 @@ static void describe_launch(const struct plan *plan, const char *entry, uint32_t
     if (launch->more_nodes > 0)
         strbuf_printf(out, " and %u more", launch->more_nodes);
     strbuf_puts(out, "\n");
+    for (uint32_t i = 0; i < launch->variant_count; i++) {
+        const struct plan_variant *variant = &launch->variants[i];
+        strbuf_puts(out, "  at ");
+        plan_special_print(plan, variant->special, out);
+        strbuf_printf(out, ": kernel %u", variant->code.kernel);
+        describe_code(plan, &variant->code, NULL, out);
+        strbuf_puts(out, "\n");
+    }
 }
 
 void plan_describe(const struct plan *plan, struct strbuf *out)

@@ -56,19 +56,32 @@ struct plan_edge {
     int64_t at;  /* > 0 */
 };
 
-struct plan_launch {
+/* A kernel for a launch, and what depends on how it was scheduled. */
+struct plan_code {
     uint32_t kernel; /* index into the target's kernel table */
-    uint32_t arg_count;
-    const uint32_t *args; /* buffers, in the order of the kernel's arguments (loop.h: arguments) */
-    uint32_t written;     /* bit i: args[i] is written (only the first 32 are tracked; outputs come
-                             first); not 0 */
-    dim_id extent;        /* parallel iterations; a launch with 0 iterations is skipped */
+    dim_id extent;   /* parallel iterations; a launch with 0 iterations is skipped */
     /* Estimated cost of the whole launch, in scalar operations: below a threshold it runs on one
      * thread. */
     dim_id work;
     dim_id scratch_bytes; /* per thread */
     const struct plan_edge *edges;
     uint32_t edge_count; /* ≤ LIMIT_KERNEL_EDGES */
+};
+
+/* What a launch runs in place of its code in calls of one specialisation. */
+struct plan_variant {
+    uint32_t special; /* index into plan.specials */
+    struct plan_code code;
+};
+
+struct plan_launch {
+    struct plan_code code;
+    uint32_t arg_count;
+    const uint32_t *args; /* buffers, in the order of the kernel's arguments (loop.h: arguments) */
+    uint32_t written;     /* bit i: args[i] is written (only the first 32 are tracked; outputs come
+                             first); not 0 */
+    const struct plan_variant *variants; /* ascending by special, no two for one; none in prepare */
+    uint32_t variant_count;
     /* Scalar operations: those that the graph asks of this launch, and those that it does,
      * including values computed more than once. Both DIM_NONE: not known. */
     dim_id asked, done;
@@ -117,16 +130,42 @@ struct plan_entry {
     uint32_t first, count;
 };
 
+/* A specialisation: sizes at which launches may have kernels of their own. A call belongs to the
+ * first one whose values are all those of its named dims. */
+struct plan_special {
+    const int64_t *values; /* by named dim; DIM_ANY: any value; not all of them */
+};
+
 struct plan {
     struct arena *arena;
     struct dim_table *dims; /* borrowed: the package's table */
     VEC(struct plan_buffer) buffers;
     VEC(struct plan_launch) prepare; /* run once after load and whenever params change */
     VEC(struct plan_launch) forward;
-    VEC(struct plan_loop) loops;    /* one behind the other */
-    VEC(struct plan_entry) entries; /* none: only "forward" */
+    VEC(struct plan_loop) loops;       /* one behind the other */
+    VEC(struct plan_entry) entries;    /* none: only "forward" */
+    VEC(struct plan_special) specials; /* ≤ LIMIT_SPECIALS */
     uint32_t kernel_count;
 };
+
+/* The specialisation that a call at these sizes belongs to; PLAN_NONE: none. */
+uint32_t plan_special_at(const struct plan *plan, const int64_t *dims);
+/* What a launch runs in calls of that specialisation. */
+const struct plan_code *plan_code_of(const struct plan_launch *launch, uint32_t special);
+/* The same, by sizes. */
+static inline const struct plan_code *
+plan_code_at(const struct plan *plan, const struct plan_launch *launch, const int64_t *dims)
+{
+    return launch->variant_count == 0 ? &launch->code
+                                      : plan_code_of(launch, plan_special_at(plan, dims));
+}
+/* How many forward launches have a variant for a specialisation. */
+uint32_t plan_special_count(const struct plan *plan, uint32_t special);
+/* Whether specialisation `a` has all calls that `b` would have. */
+bool plan_special_covers(const struct plan_special *a, const struct plan_special *b,
+                         uint32_t names);
+/* "B=1 S=128" */
+void plan_special_print(const struct plan *plan, uint32_t special, struct strbuf *out);
 
 /* The loop in which a forward launch runs: 1 + its index; 0: none. */
 uint32_t plan_loop_of(const struct plan *plan, uint32_t launch);
@@ -176,11 +215,14 @@ void plan_finish(struct plan *plan);
  * buffers, or whose extent, work or scratch depends on a named dim; negative constants; unknown
  * fields; loops that overlap, whose condition is no state of one bool, or that copy what was not
  * written, over what a launch writes, or between buffers of different sizes; entries that do not
- * cover the launches in order, have no or equal names, or divide a loop. ERR_LIMIT:
- * LIMIT_LAUNCHES, LIMIT_NODES buffers, LIMIT_KERNEL_BUFFERS args. Expressions that are not constant
- * are checked when they are evaluated. Dims are added to *dims. A launch has "asked" and "done" or
- * neither, and "nodes" if it has any: names of 1 … LIMIT_NAME bytes, with "more_nodes" only behind
- * LAUNCH_NODES of them. plan_parse initialises *plan and calls plan_finish. */
+ * cover the launches in order, have no or equal names, or divide a loop; specialisations of no dim,
+ * of values that are not legal for their dims, or none of whose calls would belong to them because
+ * an earlier one has them; variants of a prepare launch, or two for one specialisation. ERR_LIMIT:
+ * LIMIT_SPECIALS, LIMIT_LAUNCHES, LIMIT_NODES buffers, LIMIT_KERNEL_BUFFERS args. Expressions that
+ * are not constant are checked when they are evaluated. Dims are added to *dims. A launch has
+ * "asked" and "done" or neither, and "nodes" if it has any: names of 1 … LIMIT_NAME bytes, with
+ * "more_nodes" only behind LAUNCH_NODES of them. plan_parse initialises *plan and calls
+ * plan_finish. */
 void plan_print(const struct plan *plan, struct strbuf *out);
 bool plan_parse(struct plan *plan, struct arena *arena, struct dim_table *dims, const char *text,
                 size_t size, struct error *err);

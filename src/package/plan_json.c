@@ -32,16 +32,31 @@ static void print_buffer(const struct plan *plan, const struct plan_buffer *buff
                   buffer->value);
 }
 
-static void print_edges(const struct plan *plan, const struct plan_launch *launch,
-                        struct strbuf *out)
+static void print_edges(const struct plan *plan, const struct plan_code *code, struct strbuf *out)
 {
     strbuf_puts(out, "\"edges\":[");
-    for (uint32_t i = 0; i < launch->edge_count; i++) {
-        strbuf_printf(out, "%s{\"at\":%" PRId64 ",", i > 0 ? "," : "", launch->edges[i].at);
-        plan_put_dim(plan, "size", launch->edges[i].size, out);
+    for (uint32_t i = 0; i < code->edge_count; i++) {
+        strbuf_printf(out, "%s{\"at\":%" PRId64 ",", i > 0 ? "," : "", code->edges[i].at);
+        plan_put_dim(plan, "size", code->edges[i].size, out);
         strbuf_puts(out, "}");
     }
     strbuf_puts(out, "],");
+}
+
+static void print_variants(const struct plan *plan, const struct plan_launch *launch,
+                           struct strbuf *out)
+{
+    for (uint32_t i = 0; i < launch->variant_count; i++) {
+        const struct plan_code *code = &launch->variants[i].code;
+        strbuf_puts(out, i > 0 ? ",{" : "\"variants\":[{");
+        print_edges(plan, code, out);
+        plan_put_dim(plan, "extent", code->extent, out);
+        strbuf_printf(out, ",\"kernel\":%u,", code->kernel);
+        plan_put_dim(plan, "scratch_bytes", code->scratch_bytes, out);
+        strbuf_printf(out, ",\"special\":%u,", launch->variants[i].special);
+        plan_put_dim(plan, "work", code->work, out);
+        strbuf_puts(out, i + 1 < launch->variant_count ? "}" : "}],");
+    }
 }
 
 static void print_nodes(const struct plan_launch *launch, struct strbuf *out)
@@ -69,16 +84,17 @@ static void print_launch(const struct plan *plan, const struct plan_launch *laun
         plan_put_dim(plan, "done", launch->done, out);
         strbuf_puts(out, ",");
     }
-    print_edges(plan, launch, out);
-    plan_put_dim(plan, "extent", launch->extent, out);
-    strbuf_printf(out, ",\"kernel\":%u,\"label\":", launch->kernel);
+    print_edges(plan, &launch->code, out);
+    plan_put_dim(plan, "extent", launch->code.extent, out);
+    strbuf_printf(out, ",\"kernel\":%u,\"label\":", launch->code.kernel);
     const char *label = launch->label ? launch->label : "";
     json_write_string(label, strlen(label), out);
     strbuf_puts(out, ",");
     print_nodes(launch, out);
-    plan_put_dim(plan, "scratch_bytes", launch->scratch_bytes, out);
+    plan_put_dim(plan, "scratch_bytes", launch->code.scratch_bytes, out);
     strbuf_puts(out, ",");
-    plan_put_dim(plan, "work", launch->work, out);
+    print_variants(plan, launch, out);
+    plan_put_dim(plan, "work", launch->code.work, out);
     strbuf_printf(out, ",\"written\":%u}", launch->written);
 }
 
@@ -110,6 +126,7 @@ void plan_print(const struct plan *plan, struct strbuf *out)
     plan_loops_print(plan, out);
     strbuf_puts(out, ",\"prepare\":");
     print_launches(plan, plan->prepare.items, plan->prepare.count, out);
+    plan_specials_print(plan, out);
     strbuf_puts(out, "}");
 }
 
@@ -187,10 +204,13 @@ static bool parse_args(struct plan *plan, const json_t *array, struct plan_launc
     return true;
 }
 
-static bool parse_edges(struct plan *plan, const json_t *array, struct plan_launch *out,
+static bool parse_edges(struct plan *plan, const json_t *object, struct plan_code *out,
                         struct error *err)
 {
     static const char *const keys[] = {"at", "size", NULL};
+    json_t *array;
+    if (!json_get_array(object, "edges", &array, err))
+        return false;
     size_t count = json_array_size(array);
     if (count > LIMIT_KERNEL_EDGES)
         return fail(err, ERR_LIMIT, "more than %d edges", LIMIT_KERNEL_EDGES);
@@ -206,6 +226,42 @@ static bool parse_edges(struct plan *plan, const json_t *array, struct plan_laun
     }
     out->edges = edges;
     out->edge_count = (uint32_t)count;
+    return true;
+}
+
+/* Of a launch or of a variant. */
+static bool parse_code(struct plan *plan, const json_t *object, struct plan_code *out,
+                       struct error *err)
+{
+    return parse_edges(plan, object, out, err) &&
+           plan_get_u32(object, "kernel", &out->kernel, err) &&
+           plan_get_dim(plan, object, "extent", &out->extent, err) &&
+           plan_get_dim(plan, object, "work", &out->work, err) &&
+           plan_get_dim(plan, object, "scratch_bytes", &out->scratch_bytes, err);
+}
+
+static bool parse_variants(struct plan *plan, const json_t *object, struct plan_launch *out,
+                           struct error *err)
+{
+    static const char *const keys[] = {"edges",   "extent", "kernel", "scratch_bytes",
+                                       "special", "work",   NULL};
+    json_t *array = json_object_get(object, "variants");
+    if (!array)
+        return true;
+    if (!json_get_array(object, "variants", &array, err))
+        return false;
+    size_t count = json_array_size(array);
+    if (count == 0 || count > LIMIT_SPECIALS)
+        return fail(err, ERR_PACKAGE, "%zu variants, expected 1 to %d", count, LIMIT_SPECIALS);
+    struct plan_variant *variants = ARENA_ARRAY(plan->arena, struct plan_variant, count);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *item = json_array_get(array, i);
+        if (!plan_get_u32(item, "special", &variants[i].special, err) ||
+            !json_only_keys(item, keys, err) || !parse_code(plan, item, &variants[i].code, err))
+            return fail_at(err, "variant %zu", i);
+    }
+    out->variants = variants;
+    out->variant_count = (uint32_t)count;
     return true;
 }
 
@@ -239,19 +295,16 @@ static bool parse_nodes(struct plan *plan, const json_t *object, struct plan_lau
 static bool parse_launch(struct plan *plan, const json_t *object, struct plan_launch *out,
                          struct error *err)
 {
-    static const char *const keys[] = {"args",   "asked",   "done",       "edges", "extent",
-                                       "kernel", "label",   "more_nodes", "nodes", "scratch_bytes",
-                                       "work",   "written", NULL};
+    static const char *const keys[] = {"args",     "asked", "done",       "edges", "extent",
+                                       "kernel",   "label", "more_nodes", "nodes", "scratch_bytes",
+                                       "variants", "work",  "written",    NULL};
     bool counted = json_object_get(object, "asked") || json_object_get(object, "done");
-    json_t *args, *edges;
+    json_t *args;
     const char *label;
     if (!json_get_array(object, "args", &args, err) || !json_only_keys(object, keys, err) ||
-        !json_get_array(object, "edges", &edges, err) || !parse_args(plan, args, out, err) ||
-        !parse_edges(plan, edges, out, err) || !plan_get_u32(object, "kernel", &out->kernel, err) ||
+        !parse_args(plan, args, out, err) || !parse_code(plan, object, &out->code, err) ||
         !plan_get_u32(object, "written", &out->written, err) ||
-        !plan_get_dim(plan, object, "extent", &out->extent, err) ||
-        !plan_get_dim(plan, object, "work", &out->work, err) ||
-        !plan_get_dim(plan, object, "scratch_bytes", &out->scratch_bytes, err) ||
+        !parse_variants(plan, object, out, err) ||
         (counted && !plan_get_dim(plan, object, "asked", &out->asked, err)) ||
         (counted && !plan_get_dim(plan, object, "done", &out->done, err)) ||
         !json_get_string(object, "label", &label, err) || !parse_nodes(plan, object, out, err))
@@ -284,11 +337,12 @@ static bool parse_launches(struct plan *plan, const json_t *root, const char *ke
 static bool parse_root(void *context, const json_t *root, struct error *err)
 {
     struct plan *plan = context;
-    static const char *const keys[] = {"buffers", "entries", "format",  "forward",
-                                       "kernels", "loops",   "prepare", NULL};
+    static const char *const keys[] = {"buffers", "entries", "format",   "forward", "kernels",
+                                       "loops",   "prepare", "specials", NULL};
     const char *format;
     json_t *buffers, *loops = json_object_get(root, "loops");
     json_t *entries = json_object_get(root, "entries");
+    json_t *specials = json_object_get(root, "specials");
     if (!json_get_string(root, "format", &format, err) || !json_only_keys(root, keys, err))
         return false;
     if (strcmp(format, PLAN_FORMAT) != 0)
@@ -312,6 +366,9 @@ static bool parse_root(void *context, const json_t *root, struct error *err)
     plan->forward.capacity = plan->forward.count;
     if (entries && (!json_get_array(root, "entries", &entries, err) ||
                     !plan_entries_parse(plan, entries, err)))
+        return false;
+    if (specials && (!json_get_array(root, "specials", &specials, err) ||
+                     !plan_specials_parse(plan, specials, err)))
         return false;
     return !loops ||
            (json_get_array(root, "loops", &loops, err) && plan_loops_parse(plan, loops, err));

@@ -39,4 +39,9 @@ bool plan_entries_check(const struct plan *plan, struct error *err);
 void plan_entries_print(const struct plan *plan, struct strbuf *out);
 bool plan_entries_parse(struct plan *plan, const json_t *array, struct error *err);
 
+/* plan_special.c: the same for specialisations. */
+bool plan_specials_check(const struct plan *plan, struct error *err);
+void plan_specials_print(const struct plan *plan, struct strbuf *out);
+bool plan_specials_parse(struct plan *plan, const json_t *array, struct error *err);
+
 #endif

@@ -97,9 +97,7 @@ static void built_by_hand(void **state)
     struct plan_launch launch = {.arg_count = 2,
                                  .args = args,
                                  .written = 1,
-                                 .extent = one,
-                                 .work = b,
-                                 .scratch_bytes = zero};
+                                 .code = {.extent = one, .work = b, .scratch_bytes = zero}};
     for (int i = 0; i < 3; i++)
         VEC_PUSH(&f->arena, &plan.forward, launch);
     plan_finish(&plan);

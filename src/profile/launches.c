@@ -182,6 +182,7 @@ static void describe(struct tracer *tracer, uint32_t number, struct launch_profi
     out->node_count = launch->node_count;
     out->more_nodes = launch->more_nodes;
     out->prepare = number < plan->prepare.count;
+    out->kernel = plan_code_at(plan, launch, dims)->kernel;
     int64_t trips = 1;
     uint32_t loop = out->prepare ? 0 : plan_loop_of(plan, number - plan->prepare.count);
     out->counted = loop > 0 && plan->loops.items[loop - 1].condition > 0;

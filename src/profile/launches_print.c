@@ -20,6 +20,7 @@ static json_t *launch_json(const struct launch_profile *l)
     json_object_set_new(object, "nodes", nodes);
     json_object_set_new(object, "more_nodes", json_integer(l->more_nodes));
     json_object_set_new(object, "prepare", json_boolean(l->prepare));
+    json_object_set_new(object, "kernel", json_integer(l->kernel));
     json_object_set_new(object, "chunks", json_integer(l->chunks));
     put(object, "us", l->us);
     put(object, "share", l->share);

@@ -95,6 +95,7 @@ struct launch_profile {
     /* The source's nodes that it comes from: some of them, and how many there are beside. */
     const char *const *nodes;
     uint32_t node_count, more_nodes;
+    uint32_t kernel; /* of the target's, at this size */
     bool prepare;
     bool counted;    /* in a loop with a condition: how often it runs is only known from a call */
     uint32_t runs;   /* in one call */
@@ -132,8 +133,9 @@ struct trace_profile {
 bool profile_launches(const void *bytes, size_t size, const struct profile_options *options,
                       struct arena *arena, struct trace_profile *out, struct error *err);
 /* Canonical JSON: {"dims", "target", "threads", "calls", "call_us", "outside_us", "launches":
- * [{"label", "nodes", "more_nodes", "prepare", "chunks", "us", "share", "asked", "done", "bytes",
- * "gflops", "gb_per_s", "peak_gflops", "peak_gb_per_s", "percent", "bound", "noise"}], "timeline":
+ * [{"label", "nodes", "more_nodes", "prepare", "kernel", "chunks", "us", "share", "asked", "done",
+ * "bytes", "gflops", "gb_per_s", "peak_gflops", "peak_gb_per_s", "percent", "bound", "noise"}],
+ * "timeline":
  * {"prepare", "call": [{"launch", "chunk", "thread", "begin_us", "end_us"}]}}. */
 void launches_print(const struct trace_profile *profile, struct strbuf *out);
 /* The timeline as an SVG picture, with a row for each thread. */

@@ -107,12 +107,13 @@ static bool size_launch(const struct urza_module *module, const struct plan_laun
     const struct dim_table *dims = module->target->plan.dims;
     static const int64_t no_dims[LIMIT_NAMED_DIMS];
     int64_t extent, scratch;
-    if (!dim_is_const(dims, launch->extent, &extent) ||
-        !dim_is_const(dims, launch->scratch_bytes, &scratch) || !block_round(scratch, &scratch))
+    if (!dim_is_const(dims, launch->code.extent, &extent) ||
+        !dim_is_const(dims, launch->code.scratch_bytes, &scratch) ||
+        !block_round(scratch, &scratch))
         return fail(err, ERR_PACKAGE, "launch '%s' has no fixed size", launch->label);
     uint32_t chunks = launch_chunks(module, launch, no_dims, extent, scratch);
     *out = (struct shape_launch){
-        .kernel = module->kernels[launch->kernel],
+        .kernel = module->kernels[launch->code.kernel],
         .number = module->first_launch + (uint32_t)(launch - module->target->plan.prepare.items),
         .chunks = chunks,
         .extent = extent,

@@ -105,6 +105,7 @@ static uint32_t count_finer(const struct urza_module *module, int64_t work, int6
 uint32_t launch_chunks(const struct urza_module *module, const struct plan_launch *launch,
                        const int64_t *dims, int64_t extent, int64_t scratch_stride)
 {
+    const struct plan *plan = &module->target->plan;
     int64_t work;
     if (module->chunks > 0 && extent > 0)
         return extent < module->chunks ? (uint32_t)extent : module->chunks;
@@ -112,8 +113,9 @@ uint32_t launch_chunks(const struct urza_module *module, const struct plan_launc
         return 1;
     /* The exact number of operations where it is known: the estimate counts partial blocks of rows
      * as full. */
-    dim_id operations = launch->asked != DIM_NONE ? launch->asked : launch->work;
-    if (!dim_eval(module->target->plan.dims, operations, dims, &work))
+    dim_id operations =
+        launch->asked != DIM_NONE ? launch->asked : plan_code_at(plan, launch, dims)->work;
+    if (!dim_eval(plan->dims, operations, dims, &work))
         work = INT64_MAX;
     if (work < PARALLEL_WORK)
         return 1;
@@ -197,18 +199,19 @@ static bool fill_launches(const struct urza_module *module, struct shape_entry *
 {
     const struct plan *plan = &module->target->plan;
     int64_t scratch_bytes = 0, memory;
-    uint32_t slot = 0;
+    uint32_t slot = 0, special = plan_special_at(plan, entry->dims);
     for (uint32_t i = 0; i < plan->forward.count; i++) {
         const struct plan_launch *launch = &plan->forward.items[i];
+        const struct plan_code *code = plan_code_of(launch, special);
         uint32_t first_slot = slot;
         entry->before[i] = entry->launch_count;
         slot += launch->arg_count;
         int64_t extent, stride, needed;
-        if (!dim_eval(plan->dims, launch->extent, entry->dims, &extent) || extent < 0)
+        if (!dim_eval(plan->dims, code->extent, entry->dims, &extent) || extent < 0)
             return false;
         if (extent == 0)
             continue;
-        if (!layout_size(plan, launch->scratch_bytes, entry->dims, 1, &stride))
+        if (!layout_size(plan, code->scratch_bytes, entry->dims, 1, &stride))
             return false;
         uint32_t chunks = launch_chunks(module, launch, entry->dims, extent, stride);
         if (!checked_mul_i64(stride, chunks, &needed))
@@ -216,7 +219,7 @@ static bool fill_launches(const struct urza_module *module, struct shape_entry *
         if (needed > scratch_bytes)
             scratch_bytes = needed;
         entry->launches[entry->launch_count++] = (struct shape_launch){
-            .kernel = module->kernels[launch->kernel],
+            .kernel = module->kernels[code->kernel],
             .number = module->first_launch + plan->prepare.count + i,
             .first_slot = first_slot,
             .chunks = chunks,

@@ -358,9 +358,9 @@ static struct label kernel_title(struct scene *s, const struct plan_launch *laun
     strbuf_printf(&text, "Kernel %u%s: %s; reads %u buffers, writes %u; ", number,
                   prepare ? " of those that run once at load" : "", launch->label,
                   launch->arg_count - written, written);
-    dim_print(s->plan->dims, launch->extent, &text);
+    dim_print(s->plan->dims, launch->code.extent, &text);
     strbuf_puts(&text, " parallel iterations, about ");
-    dim_print(s->plan->dims, launch->work, &text);
+    dim_print(s->plan->dims, launch->code.work, &text);
     strbuf_puts(&text, " operations");
     return text_label(s, &text, TITLE_COLUMNS);
 }

@@ -46,13 +46,15 @@ static double piece_share(int64_t extent)
 double far_cost(const struct plan *plan, const bool *distinct, const int64_t *dims)
 {
     double cost = 0;
+    uint32_t special = plan_special_at(plan, dims);
     for (uint32_t i = 0; i < plan->forward.count; i++) {
         const struct plan_launch *launch = &plan->forward.items[i];
-        dim_id operations = launch->done != DIM_NONE ? launch->done : launch->work;
+        const struct plan_code *code = plan_code_of(launch, special);
+        dim_id operations = launch->done != DIM_NONE ? launch->done : code->work;
         int64_t extent, scratch, work, elements;
         double bytes = 0;
-        if (!dim_eval(plan->dims, launch->extent, dims, &extent) || extent < 0 ||
-            !dim_eval(plan->dims, launch->scratch_bytes, dims, &scratch) ||
+        if (!dim_eval(plan->dims, code->extent, dims, &extent) || extent < 0 ||
+            !dim_eval(plan->dims, code->scratch_bytes, dims, &scratch) ||
             !dim_eval(plan->dims, operations, dims, &work))
             return INFINITY;
         for (uint32_t a = 0; a < launch->arg_count; a++) {
@@ -414,8 +416,9 @@ bool far_launch(const struct far_request *request, struct verdict *out, struct o
                       .reads = ARENA_ARRAY(&arena, void *, c->graph->inputs.count + 1)};
     void **writes = ARENA_ARRAY(&arena, void *, outputs);
     const struct launch_memory memory = {request->dims, far.reads, writes, far.written};
-    dim_eval(request->plan->dims, c->launch->extent, request->dims, &far.extent);
-    dim_eval(request->plan->dims, c->launch->scratch_bytes, request->dims, &scratch_bytes);
+    const struct plan_code *code = plan_code_at(request->plan, c->launch, request->dims);
+    dim_eval(request->plan->dims, code->extent, request->dims, &far.extent);
+    dim_eval(request->plan->dims, code->scratch_bytes, request->dims, &scratch_bytes);
     bool ok = room_open(&far, (size_t)scratch_bytes, outcome);
     far.scratch = ok ? room_place(&far.room, (size_t)scratch_bytes) : NULL;
     if (ok && (!far.scratch || !place_arguments(&far, &arena) || !place_results(&far, &arena)))

@@ -84,12 +84,12 @@ static bool judge(urza_kernel_fn *kernel, int64_t rows, struct verdict *verdict,
     struct arena arena;
     arena_init(&arena);
     must(graph_parse(&graph, &arena, TEXT, sizeof TEXT - 1, &err), &err);
-    struct plan_launch launch = {.arg_count = 2,
-                                 .args = args,
-                                 .written = 1,
-                                 .extent = dim_named(&graph.dims, 0),
-                                 .scratch_bytes = dim_const(&graph.dims, 0),
-                                 .label = "neg"};
+    struct plan_launch launch = {
+        .arg_count = 2,
+        .args = args,
+        .written = 1,
+        .code = {.extent = dim_named(&graph.dims, 0), .scratch_bytes = dim_const(&graph.dims, 0)},
+        .label = "neg"};
     const struct plan plan = {.arena = &arena, .dims = &graph.dims};
     const struct launch_case c = {
         .launch = &launch, .graph = &graph, .reads = reads, .writes = writes, .config = ""};

@@ -167,15 +167,16 @@ static bool walk_size(struct job *job, uint32_t index, struct size_result *note)
               outcome_fail(&job->result->kernels, "%s", err.message);
     ok = ok && walk_run(job->walk, &sample, judging, &arena, &outputs, &job->result->kernels);
     walk_note(job->walk, note);
-    note->runtime = size->way == SIZE_USUAL && !note->partial;
+    bool special = size->special != PLAN_NONE;
+    note->runtime = (size->way == SIZE_USUAL || special) && !note->partial;
     if (ok && is_whole(v, size) && index == 0) {
         keep_outputs(job, &sample, outputs);
         job->result->outputs_partial = note->partial;
     }
     if (ok)
         name_size(job, "the runtime", size);
-    ok = ok &&
-         (!note->runtime || run_whole(job, &sample, outputs, index <= 2, size->cost > SIZE_HEAVY));
+    ok = ok && (!note->runtime ||
+                run_whole(job, &sample, outputs, index <= 2 || special, size->cost > SIZE_HEAVY));
     arena_release(&arena);
     return ok;
 }
@@ -211,21 +212,28 @@ static bool judge_fill(struct job *job, const struct size *size, enum fill fill,
                       &job->result->kernels);
 }
 
-/* Special values at a small odd size; exact values, and small ones where still needed, at the
- * largest cheap size, which has long sums and whole tiles; there also values with peaks, for sums.
- * Wide values at the odd size; at the large size (for kernels without products, since wide values
- * leave little of those to check); and around edges, at sizes that are cheaper still. */
-static bool judge_alone(struct job *job)
+/* The kernels of one specialisation, or those for all sizes: special values at a small odd size;
+ * exact values, and small ones where still needed, at the largest cheap size, which has long sums
+ * and whole tiles; there also values with peaks, for sums. Wide values at the odd size; at the
+ * large size (for kernels without products, since wide values leave little of those to check); and
+ * around edges, at sizes that are cheaper still. Sizes of a specialisation may be too large for
+ * that. */
+static bool judge_alone(struct job *job, uint32_t special)
 {
-    const struct size *large = &job->sizes.items[0], *small = large;
+    const struct size *large = NULL, *small = NULL;
     uint32_t edges = 0;
     for (uint32_t i = 0; i < job->sizes.count; i++) {
         const struct size *size = &job->sizes.items[i];
-        if (strcmp(size->why, "odd") == 0)
+        if (size->special != special || size->way == SIZE_FAR)
+            continue;
+        if (!small || strcmp(size->why, "odd") == 0)
             small = size;
-        if (size->way == SIZE_USUAL && size->cost <= job->v->budget / 8 && size->cost > large->cost)
+        if (!large || (size->way == SIZE_USUAL && size->cost <= job->v->budget / 8 &&
+                       size->cost > large->cost))
             large = size;
     }
+    if (!large)
+        return true;
     if (!judge_fill(job, small, FILL_SPECIAL, "kernels on special values", 0) ||
         !judge_fill(job, large, FILL_EXACT, "kernels on exact values", 17) ||
         !judge_fill(job, large, FILL_SMALL, "kernels on small values", 34) ||
@@ -235,7 +243,7 @@ static bool judge_alone(struct job *job)
         return false;
     for (uint32_t i = 0; i < job->sizes.count && edges < WIDE_EDGES; i++) {
         const struct size *size = &job->sizes.items[i];
-        if (size == large || strncmp(size->why, "around", 6) != 0 ||
+        if (size == large || size->special != special || strncmp(size->why, "around", 6) != 0 ||
             size->cost > job->v->budget / WIDE_SHARE)
             continue;
         edges++;
@@ -243,6 +251,14 @@ static bool judge_alone(struct job *job)
             return false;
     }
     return true;
+}
+
+static bool judge_all_alone(struct job *job)
+{
+    for (uint32_t s = 0; s < job->target.target->plan.specials.count; s++)
+        if (!judge_alone(job, s))
+            return false;
+    return judge_alone(job, PLAN_NONE);
 }
 
 static void run(struct job *job)
@@ -270,7 +286,7 @@ static void run(struct job *job)
     for (uint32_t i = 0; i < job->sizes.count; i++)
         if ((v->parts == 1 || (i > 0) == job->part) && !judge_size(job, i))
             return;
-    job->result->done = job->part > 0 || judge_alone(job);
+    job->result->done = job->part > 0 || judge_all_alone(job);
 }
 
 void job_target(struct verification *v, uint32_t target, uint32_t part)

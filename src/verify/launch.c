@@ -129,7 +129,7 @@ static bool make_launch(const struct target_case *t, const struct plan_launch *l
     uint32_t read_args[LIMIT_KERNEL_BUFFERS];
     out->launch = launch;
     out->graph = ARENA_NEW(arena, struct graph);
-    out->config = t->target->kernel_configs[launch->kernel];
+    out->config = t->target->kernel_configs[launch->code.kernel];
     out->writes = ARENA_ARRAY(arena, uint32_t, launch->arg_count + 1);
     for (uint32_t i = 0; i < launch->arg_count; i++) {
         value_id value = t->target->plan.buffers.items[launch->args[i]].value;
@@ -163,13 +163,16 @@ struct twins {
 };
 
 /* The key is a digest of the graph (with inputs named by their place among the reads), of the order
- * of the arguments, and of the kernel. */
+ * of the arguments, and of the kernels. */
 static void make_key(const struct launch_case *c, struct arena *arena, uint8_t key[SHA256_BYTES])
 {
     struct strbuf text;
     strbuf_init(&text, arena);
     graph_print(c->graph, &text);
-    strbuf_printf(&text, "%u %u", c->launch->kernel, c->launch->written);
+    strbuf_printf(&text, "%u %u", c->launch->code.kernel, c->launch->written);
+    for (uint32_t i = 0; i < c->launch->variant_count; i++)
+        strbuf_printf(&text, " at %u %u", c->launch->variants[i].special,
+                      c->launch->variants[i].code.kernel);
     for (uint32_t i = 0; i < c->graph->inputs.count; i++)
         strbuf_printf(&text, " %u", c->reads[i]);
     sha256(text.data, text.size_bytes, key);

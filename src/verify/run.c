@@ -68,13 +68,14 @@ bool run_begin(struct run *run, const struct plan *plan, const struct launch_cas
 {
     const struct plan_launch *launch = c->launch;
     int64_t scratch, work;
-    dim_id operations = launch->done != DIM_NONE ? launch->done : launch->work;
+    const struct plan_code *code = plan_code_at(plan, launch, dims);
+    dim_id operations = launch->done != DIM_NONE ? launch->done : code->work;
     run->launch = c;
     run->dims = dims;
     run->results = ARENA_ARRAY(arena, struct fenced, c->graph->outputs.count);
     run->result_bytes = ARENA_ARRAY(arena, size_t, c->graph->outputs.count);
-    if (!dim_eval(plan->dims, launch->extent, dims, &run->extent) || run->extent < 0 ||
-        !dim_eval(plan->dims, launch->scratch_bytes, dims, &scratch) || scratch < 0)
+    if (!dim_eval(plan->dims, code->extent, dims, &run->extent) || run->extent < 0 ||
+        !dim_eval(plan->dims, code->scratch_bytes, dims, &scratch) || scratch < 0)
         return outcome_fail(outcome, "its extent or scratch memory has no size");
     run->scratch_bytes = ((size_t)scratch + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
     run->share = run->extent;

@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/strbuf.h"
-#include "graph/loops.h"
 #include "verify/verify_priv.h"
 
 #define ODD_SIZE 13     /* not a multiple of any vector width */
@@ -28,184 +27,17 @@
 #define BARE_COST 2e7    /* limit on a size that is hardly judged */
 #define BARE_COST_THOROUGH 4e9
 #define THOROUGH_FAR 2
-#define BYTE_COST 0.05 /* of memory that is written or read */
-/* Largest buffers at the same time: what a launch reads, two results of it, and as much in the pool
- * of fenced memory; in the interpreter a param, what is computed of it, and the like of a memo. */
-#define WALK_COPIES 4
-#define CELL_COPIES 4
+#define GENERAL_SIZES 128
+#define EDGES_MOST 128
+/* For each specialisation that leaves dims free: so many sizes, and this part of the budget. */
+#define SPECIAL_SIZES 24
+#define SPECIAL_SHARE 8
+/* Limits on a size that a specialisation gives all dims: to run its kernels, or some iterations of
+ * them; and on its buffers, to run them. */
+#define SPECIAL_COST 4e9
+#define SPECIAL_BYTES 5e8
+#define BYTE_COST 0.05      /* of memory that is written or read */
 #define LAUNCH_COST 20000.0 /* of a launch in addition to its reference: pages, protection */
-
-/* Number of elements of a value; INFINITY when a dim has no value. */
-static double value_elements(const struct graph *graph, const struct node *n, const int64_t *dims)
-{
-    double elements = 1;
-    int64_t dim = 0;
-    for (uint32_t i = 0; i < n->rank; i++)
-        elements *= dim_eval(&graph->dims, n->shape[i], dims, &dim) ? (double)dim : INFINITY;
-    return elements;
-}
-
-static bool reduces(const struct node *n)
-{
-    return n->prim >= PRIM_REDUCE_SUM && n->prim <= PRIM_ARGSORT && n->operand_count > 0;
-}
-
-/* The number of elements that one element of a node is computed from; for sums of products the
- * number of pairs. */
-static double node_depth(const struct graph *graph, const struct node *n, const int64_t *dims)
-{
-    double depth = 1;
-    int64_t dim = 0;
-    if (n->prim == PRIM_CONV || n->prim == PRIM_CONTRACT) {
-        const struct node *w = graph_node(graph, n->operands[1]);
-        uint32_t first = n->prim == PRIM_CONV ? 1 : (uint32_t)w->rank - n->attrs->contract;
-        for (uint32_t i = first; i < w->rank; i++)
-            depth *= dim_eval(&graph->dims, w->shape[i], dims, &dim) ? (double)dim : INFINITY;
-    } else if (reduces(n)) {
-        double own = value_elements(graph, n, dims);
-        depth = own > 0 ? value_elements(graph, graph_node(graph, n->operands[0]), dims) / own : 0;
-    }
-    for (uint32_t i = 0; i < n->attrs->window_count && n->prim != PRIM_CONV; i++)
-        depth *= (double)n->attrs->window[i].size;
-    return depth;
-}
-
-/* The cost of a node: elements times the depth of each. */
-static double node_cost(const struct graph *graph, const struct node *n, const int64_t *dims)
-{
-    double elements = value_elements(graph, n, dims);
-    double cost = elements * node_depth(graph, n, dims);
-    int64_t dim = 0;
-    if (n->prim == PRIM_ARGSORT && dim_eval(&graph->dims, n->shape[n->attrs->axis], dims, &dim))
-        cost *= 1 + (double)dim / 20; /* compiled code compares each element with each other */
-    /* The interpreter blocks sums of products, which makes them cheaper per term than other
-     * prims. */
-    return n->prim == PRIM_CONV || n->prim == PRIM_CONTRACT ? cost / 4 + elements : cost;
-}
-
-double graph_cost(const struct graph *graph, const int64_t *dims)
-{
-    double cost = 0;
-    for (value_id v = 1; v < graph->nodes.count; v++) {
-        const struct node *n = graph_node(graph, v);
-        if (n->prim != PRIM_PARAM)
-            cost += node_cost(graph, n, dims);
-    }
-    return isnan(cost) ? INFINITY : cost;
-}
-
-double graph_cost_whole(const struct graph *graph, const int64_t *dims)
-{
-    struct graph_loops loops;
-    struct error err;
-    struct arena arena;
-    double cost = 0;
-    if (!graph_has_loops(graph))
-        return graph_cost(graph, dims);
-    arena_init(&arena);
-    bool known = graph_find_loops(graph, &arena, &loops, &err);
-    for (value_id v = 1; known && v < graph->nodes.count; v++) {
-        const struct node *n = graph_node(graph, v);
-        int64_t trips = 1;
-        uint32_t loop = loops.of[v];
-        if (loop > 0 && !dim_eval(&graph->dims, loops.items.items[loop - 1].trips, dims, &trips))
-            known = false;
-        if (loop > 0 && loops.items.items[loop - 1].condition > 0 && trips > LOOP_TRIED_TRIPS)
-            trips = LOOP_TRIED_TRIPS;
-        if (n->prim != PRIM_PARAM)
-            cost += node_cost(graph, n, dims) * (double)trips;
-    }
-    arena_release(&arena);
-    return !known || isnan(cost) ? INFINITY : cost;
-}
-
-double graph_cells(const struct graph *graph, const int64_t *dims)
-{
-    double cells = 0;
-    for (value_id v = 1; v < graph->nodes.count; v++) {
-        const struct node *n = graph_node(graph, v);
-        cells += n->prim == PRIM_PARAM ? 0 : value_elements(graph, n, dims);
-    }
-    return isnan(cells) ? INFINITY : cells;
-}
-
-double graph_depth(const struct graph *graph, const int64_t *dims)
-{
-    double most = 1;
-    for (value_id v = 1; v < graph->nodes.count; v++)
-        most = fmax(most, node_depth(graph, graph_node(graph, v), dims));
-    return most;
-}
-
-int64_t graph_terms(const struct graph *graph, const int64_t *dims)
-{
-    size_t from, to;
-    int64_t most = 0;
-    for (value_id v = 1; v < graph->nodes.count; v++) {
-        const struct node *n = graph_node(graph, v);
-        if (n->prim == PRIM_REDUCE_SUM && value_bytes(graph, n->operands[0], dims, &from) &&
-            value_bytes(graph, v, dims, &to) && to > 0 && (int64_t)(from / to) > most)
-            most = (int64_t)(from / to);
-    }
-    return most;
-}
-
-/* The largest number of copies of a buffer that exist at the same time. */
-static double buffer_copies(enum buffer_kind kind)
-{
-    switch (kind) {
-    case BUFFER_INPUT:  /* of the sample, of the walk, of a call in fenced memory */
-    case BUFFER_OUTPUT: /* of two runs and the expected one, which a call's replaces later */
-        return 3;
-    case BUFFER_PREPARED:
-    case BUFFER_PARAM: return 0; /* kept_memory */
-    default: return 2;
-    }
-}
-
-/* Params, and what is prepared of them: in modules; in the walk, which keeps few of those that it
- * can have again; and, one by one, as cells of the interpreter. */
-static double kept_memory(const struct package_contents *contents,
-                          const struct package_target *target)
-{
-    static const int64_t none[LIMIT_NAMED_DIMS];
-    double modules = job_modules(contents), walk = 0, largest = 0, cells = 0, bytes = 0;
-    for (uint32_t i = 0; i < target->plan.buffers.count; i++) {
-        const struct plan_buffer *buffer = &target->plan.buffers.items[i];
-        int64_t elements = 0;
-        if ((buffer->kind != BUFFER_PREPARED && buffer->kind != BUFFER_PARAM) ||
-            !dim_eval(target->plan.dims, buffer->elements, none, &elements))
-            continue;
-        double own = (double)elements * (double)dtype_bytes(buffer->dtype);
-        cells = fmax(cells, (double)elements * (double)sizeof(union cell));
-        largest = fmax(largest, own);
-        walk += own;
-        if (buffer->kind == BUFFER_PREPARED || !runtime_borrows(&contents->params[buffer->index]))
-            bytes += modules * own;
-    }
-    walk = fmin(walk, (double)WALK_KEPT_BYTES) + WALK_COPIES * largest;
-    return bytes + fmax(walk, CELL_COPIES * cells);
-}
-
-double sizes_memory(const struct package_contents *contents, const struct package_target *target,
-                    const struct sizes *sizes)
-{
-    double most = 0;
-    for (uint32_t s = 0; s < sizes->count; s++) {
-        const int64_t *dims = sizes->items[s].dims;
-        double cells = graph_cells(&contents->graph, dims), bytes = 0;
-        bytes += CELL_BYTES * (cells < CELLS_MOST ? cells : CELLS_MOST);
-        for (uint32_t i = 0; i < target->plan.buffers.count; i++) {
-            const struct plan_buffer *buffer = &target->plan.buffers.items[i];
-            int64_t elements = 0;
-            if (dim_eval(target->plan.dims, buffer->elements, dims, &elements))
-                bytes += buffer_copies(buffer->kind) * (double)elements *
-                         (double)dtype_bytes(buffer->dtype);
-        }
-        most = fmax(most, bytes);
-    }
-    return most + kept_memory(contents, target);
-}
 
 /* State of choosing sizes for one target. */
 struct chooser {
@@ -218,9 +50,25 @@ struct chooser {
     double far;  /* limit where only some iterations run */
     struct arena *arena;
     struct sizes *out;
-    const struct plan_edge **edges; /* distinct edges of all launches */
+    uint32_t most;                  /* limit on the number of sizes */
+    uint32_t special;               /* sizes are sought at which this one's kernels run; PLAN_NONE:
+                                       those for all sizes */
+    const int64_t *pinned;          /* its values, by dim; DIM_ANY: not given */
+    const struct plan_edge **edges; /* distinct edges of its launches */
     uint32_t edge_count;
 };
+
+/* The legal value of a dim that is nearest to the wish, or the only one of the specialisation. */
+static int64_t legal(const struct chooser *c, uint32_t name, int64_t wish)
+{
+    return c->pinned[name] != DIM_ANY ? c->pinned[name]
+                                      : dims_legal(&c->dims->names.items[name], wish);
+}
+
+static uint32_t special_at(const struct chooser *c, const int64_t *dims)
+{
+    return c->plan ? plan_special_at(c->plan, dims) : PLAN_NONE;
+}
 
 /* Bytes of the buffers that are filled anew at each size. */
 static double plan_bytes(const struct plan *plan, const int64_t *dims)
@@ -244,8 +92,8 @@ static const bool *find_distinct(const struct plan *plan, struct arena *arena)
     bool *seen = ARENA_ARRAY(arena, bool, plan->kernel_count + 1);
     bool *distinct = ARENA_ARRAY(arena, bool, plan->forward.count + 1);
     for (uint32_t i = 0; i < plan->forward.count; i++) {
-        distinct[i] = !seen[plan->forward.items[i].kernel];
-        seen[plan->forward.items[i].kernel] = true;
+        distinct[i] = !seen[plan->forward.items[i].code.kernel];
+        seen[plan->forward.items[i].code.kernel] = true;
     }
     return distinct;
 }
@@ -254,9 +102,11 @@ static const bool *find_distinct(const struct plan *plan, struct arena *arena)
 static double distinct_share(const struct chooser *c, const int64_t *dims)
 {
     double all = 0, distinct = 0;
+    uint32_t special = plan_special_at(c->plan, dims);
     for (uint32_t i = 0; i < c->plan->forward.count; i++) {
         int64_t work = 0;
-        if (!dim_eval(c->plan->dims, c->plan->forward.items[i].work, dims, &work))
+        const struct plan_code *code = plan_code_of(&c->plan->forward.items[i], special);
+        if (!dim_eval(c->plan->dims, code->work, dims, &work))
             return 1;
         all += (double)work;
         distinct += c->distinct[i] ? (double)work : 0;
@@ -289,17 +139,20 @@ static bool is_taken(const struct chooser *c, const int64_t *dims)
     return false;
 }
 
-/* Adds the size, unless it is there already or costs too much; `must`: whatever it costs. */
+/* Adds the size, unless it is there already, costs too much or has other kernels than those that
+ * sizes are sought for, which the first size may have; `must`: whatever it costs. */
 static bool take(struct chooser *c, const int64_t *dims, const char *why, bool must)
 {
     size_t bytes = c->dims->names.count * sizeof *dims;
-    if (c->out->count == SIZES_MAX || is_taken(c, dims))
+    uint32_t special = special_at(c, dims);
+    if (c->out->count >= c->most || is_taken(c, dims) ||
+        (c->out->count > 0 && special != c->special))
         return false;
     double cost = size_cost(c, dims);
     if (!must && !(c->spent + cost <= c->budget))
         return false;
     struct size *size = &c->out->items[c->out->count++];
-    *size = (struct size){.why = why, .cost = cost};
+    *size = (struct size){.why = why, .cost = cost, .special = special};
     if (bytes > 0)
         memcpy(size->dims, dims, bytes);
     c->spent += cost;
@@ -321,7 +174,7 @@ static void take_bare(struct chooser *c, const int64_t *wish, const char *why)
     memcpy(dims, wish, sizeof dims);
     for (int64_t shrink = 2; !is_bare(c, dims) && shrink <= 4096; shrink *= 2)
         for (uint32_t i = 0; i < c->dims->names.count; i++)
-            dims[i] = dims_legal(&c->dims->names.items[i], wish[i] / shrink);
+            dims[i] = legal(c, i, wish[i] / shrink);
     double spent = c->spent;
     if (is_bare(c, dims) && take(c, dims, why, true))
         c->out->items[c->out->count - 1].way = SIZE_BARE;
@@ -334,9 +187,9 @@ static void take_bare_ends(struct chooser *c)
     for (uint32_t name = 0; name < c->dims->names.count; name++) {
         int64_t dims[LIMIT_NAMED_DIMS] = {0};
         for (uint32_t i = 0; i < c->dims->names.count; i++)
-            dims[i] = dims_legal(&c->dims->names.items[i], 2);
+            dims[i] = legal(c, i, 2);
         for (int64_t far = FAR_SIZE; far > LARGE_SIZE; far /= 4) {
-            dims[name] = dims_legal(&c->dims->names.items[name], far);
+            dims[name] = legal(c, name, far);
             if (graph_cost(&c->contents->graph, dims) > c->bare / 4)
                 continue;
             take_bare(c, dims, "far");
@@ -366,9 +219,9 @@ static void take_far_ends(struct chooser *c)
         for (int64_t shrink = 1; shrink <= FAR_SHRINK; shrink *= 2) {
             int64_t dims[LIMIT_NAMED_DIMS] = {0}, least = 0;
             for (uint32_t i = 0; i < names; i++) {
-                const struct dim_name *dim = &c->dims->names.items[i];
+                int64_t end = c->dims->names.items[i].max;
                 bool is_far = name == i || name == names;
-                dims[i] = dims_legal(dim, is_far ? dim->max / shrink : FAR_OTHERS);
+                dims[i] = legal(c, i, is_far ? end / shrink : FAR_OTHERS);
                 if (is_far && dims[i] > least)
                     least = dims[i];
             }
@@ -380,21 +233,19 @@ static void take_far_ends(struct chooser *c)
 }
 
 /* Adds a size with every dim at the legal value nearest to wish, or drawn by key; halved until it
- * is affordable.
- */
-static void take_wish(struct chooser *c, int64_t wish, uint64_t key, const char *why)
+ * is affordable. False: there is one already, or it has other kernels. */
+static bool take_wish(struct chooser *c, int64_t wish, uint64_t key, const char *why)
 {
     for (int64_t shrink = 1; shrink <= RANDOM_SIZES; shrink *= 2) {
         int64_t dims[LIMIT_NAMED_DIMS] = {0};
         for (uint32_t i = 0; i < c->dims->names.count; i++) {
             int64_t at = key != 0 ? 1 + rng_u32(key, i) % RANDOM_SIZES : wish;
-            dims[i] = dims_legal(&c->dims->names.items[i], at / shrink);
+            dims[i] = legal(c, i, at / shrink);
         }
-        if (size_cost(c, dims) <= c->budget / 8) {
-            take(c, dims, why, false);
-            return;
-        }
+        if (size_cost(c, dims) <= c->budget / 8)
+            return take(c, dims, why, false);
     }
+    return false;
 }
 
 static int64_t edge_value(const struct chooser *c, const struct plan_edge *edge,
@@ -408,7 +259,8 @@ static int64_t edge_value(const struct chooser *c, const struct plan_edge *edge,
 static bool is_reached(const struct chooser *c, const struct plan_edge *edge, int64_t value)
 {
     for (uint32_t i = 0; i < c->out->count; i++)
-        if (edge_value(c, edge, c->out->items[i].dims) == value)
+        if (c->out->items[i].special == c->special &&
+            edge_value(c, edge, c->out->items[i].dims) == value)
             return true;
     return false;
 }
@@ -444,12 +296,13 @@ static void take_edge(struct chooser *c, const struct plan_edge *edge, int64_t v
     if (value < 1 || !(c->spent + launches_cost(c) <= c->budget) || is_reached(c, edge, value))
         return;
     for (uint32_t name = 0; name < c->dims->names.count; name++) {
-        for (size_t o = 0; o < sizeof others / sizeof others[0]; o++) {
+        for (size_t o = 0; c->pinned[name] == DIM_ANY && o < sizeof others / sizeof others[0];
+             o++) {
             int64_t dims[LIMIT_NAMED_DIMS] = {0};
             for (uint32_t i = 0; i < c->dims->names.count; i++)
-                dims[i] = dims_legal(&c->dims->names.items[i], others[o]);
+                dims[i] = legal(c, i, others[o]);
             solve_dim(c, edge, value, name, dims);
-            if (edge_value(c, edge, dims) != value)
+            if (edge_value(c, edge, dims) != value || special_at(c, dims) != c->special)
                 continue;
             double cost = size_cost(c, dims);
             if (cost < best_cost) {
@@ -467,18 +320,32 @@ static void take_edge(struct chooser *c, const struct plan_edge *edge, int64_t v
     take(c, best, why.data, false);
 }
 
-static void find_edges(struct chooser *c, const struct plan_launch *launches, uint32_t count)
+/* Finds the edges of the kernels that sizes are sought for. */
+static void find_edges(struct chooser *c)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        for (uint32_t e = 0; e < launches[i].edge_count; e++) {
-            const struct plan_edge *edge = &launches[i].edges[e];
+    c->edges = ARENA_ARRAY(c->arena, const struct plan_edge *, EDGES_MOST);
+    c->edge_count = 0;
+    for (uint32_t i = 0; i < c->plan->forward.count; i++) {
+        const struct plan_code *code = plan_code_of(&c->plan->forward.items[i], c->special);
+        for (uint32_t e = 0; e < code->edge_count; e++) {
+            const struct plan_edge *edge = &code->edges[e];
             bool known = false;
             for (uint32_t k = 0; k < c->edge_count; k++)
                 known |= c->edges[k]->size == edge->size && c->edges[k]->at == edge->at;
-            if (!known && c->edge_count < SIZES_MAX)
+            if (!known && c->edge_count < EDGES_MOST)
                 c->edges[c->edge_count++] = edge;
         }
     }
+}
+
+static void take_edges(struct chooser *c)
+{
+    find_edges(c);
+    for (int64_t beyond = 1; beyond >= -1; beyond--)
+        for (uint32_t i = 0; i < c->edge_count; i++)
+            take_edge(c, c->edges[i], c->edges[i]->at + beyond);
+    for (uint32_t i = 0; i < c->edge_count; i++)
+        take_edge(c, c->edges[i], 2 * c->edges[i]->at + 1);
 }
 
 /* Adds sizes with one dim as large as possible and the others small: the end of its range, or the
@@ -490,7 +357,7 @@ static void take_ends(struct chooser *c)
         int64_t by = dim->multiple_of, dims[LIMIT_NAMED_DIMS] = {0};
         int64_t low = dims_legal(dim, 1) / by, high = dims_legal(dim, INT64_MAX) / by;
         for (uint32_t i = 0; i < c->dims->names.count; i++)
-            dims[i] = dims_legal(&c->dims->names.items[i], 1);
+            dims[i] = legal(c, i, 1);
         while (low < high) {
             int64_t middle = low + (high - low + 1) / 2;
             dims[name] = middle * by;
@@ -520,9 +387,107 @@ static void take_typical(struct chooser *c, const int64_t *typical)
     for (int64_t shrink = 2; graph_cost(&c->contents->graph, dims) > TYPICAL_COST && shrink <= 4096;
          shrink *= 2)
         for (uint32_t i = 0; i < c->dims->names.count; i++)
-            dims[i] = dims_legal(&c->dims->names.items[i], typical[i] / shrink);
+            dims[i] = legal(c, i, typical[i] / shrink);
     take(c, dims, memcmp(dims, typical, sizeof dims) == 0 ? "typical" : "typical, made smaller",
          true);
+}
+
+/* An odd size; where others have kernels of their own, one near it. */
+static void take_odd(struct chooser *c)
+{
+    bool others = c->plan && c->plan->specials.count > 0;
+    bool found = take_wish(c, ODD_SIZE, 0, "odd");
+    for (int64_t odd = ODD_SIZE - 2; others && !found && odd > ODD_SIZE - 8; odd -= 2)
+        found = take_wish(c, odd, 0, "odd");
+}
+
+/* The closest way of judging that is affordable where kernels were asked for. */
+static enum size_way way_of(const struct chooser *c, const int64_t *dims)
+{
+    const struct graph *graph = &c->contents->graph;
+    if (size_cost(c, dims) <= c->budget / 8)
+        return SIZE_USUAL;
+    bool bare =
+        graph_cost(graph, dims) <= SPECIAL_COST && plan_bytes(c->plan, dims) <= SPECIAL_BYTES;
+    return bare ? SIZE_BARE : SIZE_FAR;
+}
+
+/* Adds the size of a specialisation that gives every dim a value. It does not count against the
+ * budget: whoever asks for kernels for a size wants to know that they are right there. */
+static bool take_exact(struct chooser *c, struct error *err)
+{
+    enum size_way way = way_of(c, c->pinned);
+    double spent = c->spent;
+    if (way == SIZE_FAR && !(far_cost(c->plan, c->distinct, c->pinned) <= SPECIAL_COST))
+        return fail(err, ERR_LIMIT, "it is too large to be verified");
+    if (take(c, c->pinned, "specialised", true))
+        c->out->items[c->out->count - 1].way = way;
+    c->spent = spent;
+    return true;
+}
+
+/* Adds sizes for a specialisation that leaves some dims free. */
+static void take_partly(struct chooser *c, const int64_t *typical)
+{
+    int64_t dims[LIMIT_NAMED_DIMS];
+    for (uint32_t i = 0; i < c->dims->names.count; i++)
+        dims[i] = legal(c, i, typical[i]);
+    take_wish(c, 0, 0, "smallest");
+    take_odd(c);
+    take_bare(c, dims, "typical");
+    take_far(c, dims, "typical");
+    take_bare_ends(c);
+    take_far_ends(c);
+    take_edges(c);
+}
+
+static bool take_specials(struct chooser *c, const int64_t *typical, struct error *err)
+{
+    const int64_t *pinned = c->pinned;
+    double budget = c->budget, spent = c->spent;
+    for (uint32_t s = 0; s < c->plan->specials.count; s++) {
+        bool partly = false;
+        c->special = s;
+        c->pinned = c->plan->specials.items[s].values;
+        for (uint32_t i = 0; i < c->dims->names.count; i++)
+            partly |= c->pinned[i] == DIM_ANY;
+        c->budget = partly ? budget / SPECIAL_SHARE : budget;
+        c->spent = 0;
+        c->most = c->out->count + SPECIAL_SIZES;
+        if (partly)
+            take_partly(c, typical);
+        else if (!take_exact(c, err))
+            return fail_at(err, "specialisation %u", s);
+    }
+    c->special = PLAN_NONE;
+    c->pinned = pinned;
+    c->budget = budget;
+    c->spent = spent;
+    c->most = c->out->count + GENERAL_SIZES;
+    return true;
+}
+
+/* Adds sizes at which the kernels for all sizes run. */
+static void take_general(struct chooser *c, const int64_t *typical)
+{
+    take_wish(c, 0, 0, "smallest");
+    take_odd(c);
+    take_ends(c);
+    for (int64_t all = 2; c->plan && all <= LARGE_SIZE; all = all == 2 ? LARGE_SIZE : INT64_MAX) {
+        int64_t dims[LIMIT_NAMED_DIMS] = {0};
+        for (uint32_t i = 0; i < c->dims->names.count; i++)
+            dims[i] = legal(c, i, all);
+        take_bare(c, dims, all == 2 ? "small" : "larger");
+        struct size *last = &c->out->items[c->out->count - 1];
+        last->way = last->way == SIZE_BARE ? SIZE_GLANCE : last->way;
+    }
+    if (!c->plan)
+        return;
+    take_bare(c, typical, "typical");
+    take_far(c, typical, "typical");
+    take_bare_ends(c);
+    take_far_ends(c);
+    take_edges(c);
 }
 
 bool sizes_choose(const struct size_wish *wish, struct arena *arena, struct sizes *out,
@@ -531,6 +496,7 @@ bool sizes_choose(const struct size_wish *wish, struct arena *arena, struct size
     const struct package_contents *contents = wish->contents;
     const struct package_target *target = wish->target;
     const struct verify_options *options = wish->options;
+    int64_t typical[LIMIT_NAMED_DIMS] = {0}, any[LIMIT_NAMED_DIMS];
     struct chooser c = {.contents = contents,
                         .dims = &contents->graph.dims,
                         .plan = target ? &target->plan : NULL,
@@ -539,8 +505,12 @@ bool sizes_choose(const struct size_wish *wish, struct arena *arena, struct size
                         .bare = options->thorough ? BARE_COST_THOROUGH : BARE_COST,
                         .far = options->thorough ? THOROUGH_FAR * FAR_COST : FAR_COST,
                         .arena = arena,
-                        .out = out};
-    int64_t typical[LIMIT_NAMED_DIMS] = {0};
+                        .out = out,
+                        .most = GENERAL_SIZES,
+                        .special = PLAN_NONE,
+                        .pinned = any};
+    for (uint32_t i = 0; i < LIMIT_NAMED_DIMS; i++)
+        any[i] = DIM_ANY;
     out->count = 0;
     if (!dims_choose(c.dims, options->dims, typical, err))
         return false;
@@ -551,32 +521,9 @@ bool sizes_choose(const struct size_wish *wish, struct arena *arena, struct size
     take_typical(&c, typical);
     if (c.dims->names.count == 0)
         return true;
-    take_wish(&c, 0, 0, "smallest");
-    take_wish(&c, ODD_SIZE, 0, "odd");
-    take_ends(&c);
-    for (int64_t all = 2; target && all <= LARGE_SIZE; all = all == 2 ? LARGE_SIZE : INT64_MAX) {
-        int64_t dims[LIMIT_NAMED_DIMS] = {0};
-        for (uint32_t i = 0; i < c.dims->names.count; i++)
-            dims[i] = dims_legal(&c.dims->names.items[i], all);
-        take_bare(&c, dims, all == 2 ? "small" : "larger");
-        struct size *last = &out->items[out->count - 1];
-        last->way = last->way == SIZE_BARE ? SIZE_GLANCE : last->way;
-    }
-    if (target) {
-        take_bare(&c, typical, "typical");
-        take_far(&c, typical, "typical");
-        take_bare_ends(&c);
-        take_far_ends(&c);
-    }
-    c.edges = ARENA_ARRAY(arena, const struct plan_edge *, SIZES_MAX);
-    if (target) {
-        find_edges(&c, target->plan.forward.items, target->plan.forward.count);
-        for (int64_t beyond = 1; beyond >= -1; beyond--)
-            for (uint32_t i = 0; i < c.edge_count; i++)
-                take_edge(&c, c.edges[i], c.edges[i]->at + beyond);
-        for (uint32_t i = 0; i < c.edge_count; i++)
-            take_edge(&c, c.edges[i], 2 * c.edges[i]->at + 1);
-    }
+    if (c.plan && !take_specials(&c, typical, err))
+        return false;
+    take_general(&c, typical);
     for (uint32_t i = 0; i < options->size_count; i++)
         take_wish(&c, 0, rng_key(options->seed + i), "random");
     return true;

@@ -7,7 +7,7 @@
 
 struct verify_options;
 
-#define SIZES_MAX 128
+#define SIZES_MAX 600 /* of all specialisations together, and beside them */
 #define SIZE_BYTES 80 /* of a size as text */
 struct size {
     int64_t dims[LIMIT_NAMED_DIMS];
@@ -18,13 +18,14 @@ struct size {
         SIZE_GLANCE, /* as BARE, with still fewer elements */
         SIZE_FAR     /* only a few iterations of each kernel run (far.c) */
     } way;
-    double cost; /* of the reference, in operations, approximately */
+    uint32_t special; /* the plan's, whose kernels run; PLAN_NONE */
+    double cost;      /* of the reference, in operations, approximately */
 };
 /* At sizes that cost this much or more, nothing runs more often than necessary. */
 #define SIZE_HEAVY 5e7
 struct sizes {
     struct size items[SIZES_MAX];
-    uint32_t count; /* the typical size comes first */
+    uint32_t count; /* the typical size comes first, then those of specialisations */
 };
 /* The approximate cost of interpreting the graph, in operations: elements of all values except
  * parameters. INFINITY when a dim has no value. */
@@ -44,7 +45,8 @@ bool any_jumps(const struct graph *graph);
 double sizes_memory(const struct package_contents *contents, const struct package_target *target,
                     const struct sizes *sizes);
 /* Chooses sizes that reach every code path of a target's kernels, as far as `budget` operations of
- * the reference allow. With options->dims, that size only. ERR_USAGE. */
+ * the reference allow, those at the sizes of specialisations among them. With options->dims, that
+ * size only. ERR_USAGE; ERR_LIMIT where a specialisation is too large. */
 struct size_wish {
     const struct package_contents *contents;
     const struct package_target *target; /* NULL: for the graph only */

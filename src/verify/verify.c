@@ -457,10 +457,16 @@ static bool verify_contents(const struct verification *what, struct arena *arena
                       err))
         return false;
     v.whole = sizes->items[0];
-    for (uint32_t i = 0; i < contents->target_count; i++)
-        if ((driver.native[i] = target_supported_here(contents->targets[i].name)))
-            driver.job_bytes =
-                fmax(driver.job_bytes, sizes_memory(contents, &contents->targets[i], sizes));
+    for (uint32_t i = 0; i < contents->target_count; i++) {
+        const struct package_target *target = &contents->targets[i];
+        driver.native[i] = target_supported_here(target->name);
+        if (target->plan.specials.count > 0 &&
+            !sizes_choose(&(struct size_wish){contents, target, v.options, WHOLE_BUDGET}, arena,
+                          sizes, err))
+            return fail_at(err, "target '%s'", target->name);
+        if (driver.native[i])
+            driver.job_bytes = fmax(driver.job_bytes, sizes_memory(contents, target, sizes));
+    }
     if (!find_memory(&driver, contents, v.size, err))
         return false;
     size_t shared_bytes;

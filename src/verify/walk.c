@@ -116,16 +116,30 @@ void walk_close(struct walk *walk)
         munmap(walk->code, walk->target->target->code_bytes);
 }
 
-static urza_kernel_fn *kernel_of(const struct walk *walk, const struct launch_case *c)
+/* The kernel that the launch runs at these sizes. */
+static urza_kernel_fn *kernel_of(const struct walk *walk, const struct launch_case *c,
+                                 const int64_t *dims)
 {
-    return (urza_kernel_fn *)((uintptr_t)walk->code +
-                              walk->target->target->kernel_offsets[c->launch->kernel]);
+    const struct package_target *target = walk->target->target;
+    uint32_t kernel = plan_code_at(&target->plan, c->launch, dims)->kernel;
+    return (urza_kernel_fn *)((uintptr_t)walk->code + target->kernel_offsets[kernel]);
 }
 
-struct run walk_run_of(struct walk *walk, const struct launch_case *c)
+struct run walk_run_of(struct walk *walk, const struct launch_case *c, const int64_t *dims)
 {
     return (struct run){
-        .pool = &walk->pool, .kernel = kernel_of(walk, c), .share_work = walk->share_work};
+        .pool = &walk->pool, .kernel = kernel_of(walk, c, dims), .share_work = walk->share_work};
+}
+
+/* A launch, with the schedule of the kernel that it runs at these sizes. */
+static struct launch_case case_at(const struct walk *walk, uint32_t index, const int64_t *dims)
+{
+    const struct package_target *target = walk->target->target;
+    struct launch_case c = walk->target->launches[index];
+    const struct plan_code *code = plan_code_at(&target->plan, c.launch, dims);
+    if (code != &c.launch->code)
+        c.config = target->kernel_configs[code->kernel];
+    return c;
 }
 
 /* Adds a verdict to the results of a launch. */
@@ -145,7 +159,7 @@ static void note_verdict(struct walk *walk, uint32_t index, const struct verdict
 static bool judge(struct walk *walk, uint32_t index, const struct run *run, enum fill fill,
                   struct arena *arena, struct outcome *outcome)
 {
-    const struct launch_case *c = run->launch;
+    const struct launch_case own = case_at(walk, index, run->dims), *c = &own;
     struct kernel_result *result = &walk->results[index];
     struct verdict verdict = {0};
     void **reads = ARENA_ARRAY(arena, void *, c->graph->inputs.count + 1);
@@ -250,7 +264,7 @@ bool walk_launch(struct walk *walk, uint32_t index, const int64_t *dims, bool ag
     if (!walk_open_arguments(walk, c, dims, arena, outcome))
         return false;
     walk_name_stage(walk, index);
-    struct run run = walk_run_of(walk, c);
+    struct run run = walk_run_of(walk, c, dims);
     if (!run_begin(&run, &walk->target->target->plan, c, dims, arena, outcome))
         return false;
     for (uint32_t i = 0; i < c->launch->arg_count; i++)
@@ -388,7 +402,7 @@ static bool alone(struct walk *walk, uint32_t index, const int64_t *dims, enum f
     struct fenced *reads = ARENA_ARRAY(&arena, struct fenced, g->inputs.count + 1);
     int64_t *extents = index_extents(g, dims, &arena);
     struct error err;
-    struct run run = walk_run_of(walk, c);
+    struct run run = walk_run_of(walk, c, dims);
     run.share_work /= SHARE_ALONE;
     bool ok = run_begin(&run, &walk->target->target->plan, c, dims, &arena, outcome);
     bool skips = may_skip_keys(g, &arena);
@@ -503,14 +517,14 @@ bool walk_far(struct walk *walk, const int64_t *dims, uint64_t seed, struct outc
     walk->elements = walk->checked = 0;
     walk->partial = true;
     for (uint32_t i = t->prepare_count; i < t->count; i++) {
-        const struct launch_case *c = &t->launches[i];
+        const struct launch_case c = case_at(walk, i, dims);
         struct verdict verdict;
         if (is_judged(walk, i))
             continue;
         walk_name_stage(walk, i);
-        const struct far_request request = {.launch = c,
+        const struct far_request request = {.launch = &c,
                                             .plan = &t->target->plan,
-                                            .kernel = kernel_of(walk, c),
+                                            .kernel = kernel_of(walk, &c, dims),
                                             .dims = dims,
                                             .seed = seed + i * 64,
                                             .blocks = &walk->blocks,

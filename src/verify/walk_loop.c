@@ -179,7 +179,7 @@ static bool pass_trips(struct walk *walk, const struct plan_loop *loop, int64_t 
     struct run *runs = ARENA_ARRAY(&arena, struct run, loop->count);
     uint32_t first = walk->target->prepare_count + loop->first;
     for (uint32_t i = 0; i < loop->count; i++)
-        runs[i] = walk_run_of(walk, &walk->target->launches[first + i]);
+        runs[i] = walk_run_of(walk, &walk->target->launches[first + i], dims);
     bool ok = open_trips(walk, loop, dims, runs, &arena, outcome);
     for (; ok && *trip < to && goes_on(walk, loop); ++*trip) {
         if (loop->iter != PLAN_NONE)

@@ -35,7 +35,7 @@ bool walk_open_arguments(struct walk *walk, const struct launch_case *c, const i
                          struct arena *arena, struct outcome *outcome);
 /* Closes buffers that can be had again, where too many are open. */
 void walk_close_kept(struct walk *walk);
-struct run walk_run_of(struct walk *walk, const struct launch_case *c);
+struct run walk_run_of(struct walk *walk, const struct launch_case *c, const int64_t *dims);
 void walk_name_stage(const struct walk *walk, uint32_t index);
 /* Runs one launch on the buffers; its results become the buffers that later launches read. again:
  * it ran, and was judged, before. */

@@ -36,12 +36,12 @@ static const struct plan_launch *launch_of(const struct package_target *t, uint3
                                            bool *out_prepare)
 {
     for (uint32_t i = 0; i < t->plan.forward.count; i++)
-        if (t->plan.forward.items[i].kernel == kernel) {
+        if (t->plan.forward.items[i].code.kernel == kernel) {
             *out_prepare = false;
             return &t->plan.forward.items[i];
         }
     for (uint32_t i = 0; i < t->plan.prepare.count; i++)
-        if (t->plan.prepare.items[i].kernel == kernel) {
+        if (t->plan.prepare.items[i].code.kernel == kernel) {
             *out_prepare = true;
             return &t->plan.prepare.items[i];
         }
@@ -57,8 +57,8 @@ static bool may_split(const struct package_target *t, uint32_t kernel)
     const struct plan_launch *l = launch_of(t, kernel, &prepare);
     for (uint32_t i = 0; i < dims->names.count; i++)
         values[i] = dims->names.items[i].max < 500 ? dims->names.items[i].max : 500;
-    return l && dim_eval(dims, l->work, values, &work) && work >= 1 << 17 &&
-           dim_eval(dims, l->extent, values, &extent) && extent > 1;
+    return l && dim_eval(dims, l->code.work, values, &work) && work >= 1 << 17 &&
+           dim_eval(dims, l->code.extent, values, &extent) && extent > 1;
 }
 
 static void stub_split(struct mutation *m, const struct package_damage *p, const void *stub,
@@ -172,7 +172,7 @@ void code_last_chunk(struct mutation *m, const struct package_damage *p)
         for (uint32_t dim = 0; dim < dims->names.count && dim < 8 && !m->done; dim++) {
             bool prepare;
             const struct plan_launch *l = launch_of(p->target, k, &prepare);
-            if (!may_split(p->target, k) || l->extent != dim_named(dims, dim) ||
+            if (!may_split(p->target, k) || l->code.extent != dim_named(dims, dim) ||
                 !mutation_here(m, "kernel %u %s", k, p->target->kernel_names[k]))
                 continue;
             stub[8] = (uint8_t)(8 * dim);
@@ -200,7 +200,7 @@ void code_end_late(struct mutation *m, const struct package_damage *p)
         uint32_t count = 0;
         const struct plan_launch *l = launch_of(p->target, k, &prepare);
         const struct dim_term *terms =
-            l ? dim_terms(p->target->plan.dims, l->extent, &count) : NULL;
+            l ? dim_terms(p->target->plan.dims, l->code.extent, &count) : NULL;
         for (uint32_t i = 0; i < count; i++)
             for (uint32_t a = 0; a < terms[i].atom_count; a++)
                 plain = plain && terms[i].atoms[a].kind == DIM_ATOM_NAME;
@@ -252,7 +252,7 @@ void code_shared_scratch(struct mutation *m, const struct package_damage *p)
         int64_t bytes = 0;
         const struct plan_launch *l = launch_of(p->target, k, &prepare);
         if (!l || prepare || !may_split(p->target, k) ||
-            (dim_is_const(p->target->plan.dims, l->scratch_bytes, &bytes) && bytes == 0) ||
+            (dim_is_const(p->target->plan.dims, l->code.scratch_bytes, &bytes) && bytes == 0) ||
             !mutation_here(m, "kernel %u %s", k, p->target->kernel_names[k]))
             continue;
         put_stub(p, k, "\x48\x81\xe2\x00\xf0\xff\xff", 7); /* and rdx, -4096 */

@@ -195,10 +195,10 @@ static void change_extents(struct mutation *m, const struct package_damage *p, b
     for (uint32_t i = 0; i < count; i++) {
         struct plan_launch *l = prepare ? &plan->prepare.items[i] : &plan->forward.items[i];
         int64_t extent;
-        if ((dim_is_const(plan->dims, l->extent, &extent) && extent == 0) ||
+        if ((dim_is_const(plan->dims, l->code.extent, &extent) && extent == 0) ||
             !mutation_here(m, "launch %u %s", i, l->label))
             continue;
-        l->extent = change(plan->dims, l->extent);
+        l->code.extent = change(plan->dims, l->code.extent);
         return;
     }
 }
@@ -318,10 +318,10 @@ void plan_no_scratch(struct mutation *m, const struct package_damage *p)
     for (uint32_t i = 0; i < plan->forward.count; i++) {
         struct plan_launch *l = &plan->forward.items[i];
         int64_t bytes;
-        if ((dim_is_const(plan->dims, l->scratch_bytes, &bytes) && bytes == 0) ||
+        if ((dim_is_const(plan->dims, l->code.scratch_bytes, &bytes) && bytes == 0) ||
             !mutation_here(m, "launch %u %s", i, l->label))
             continue;
-        l->scratch_bytes = dim_const(plan->dims, 0);
+        l->code.scratch_bytes = dim_const(plan->dims, 0);
         return;
     }
 }
@@ -334,12 +334,12 @@ void plan_other_kernel(struct mutation *m, const struct package_damage *p)
         for (uint32_t k = 0; k < plan->forward.count; k++) {
             struct plan_launch *l = &plan->forward.items[i];
             const struct plan_launch *other = &plan->forward.items[k];
-            bool fits = l->arg_count == other->arg_count && l->kernel != other->kernel;
+            bool fits = l->arg_count == other->arg_count && l->code.kernel != other->code.kernel;
             for (uint32_t a = 0; fits && a < l->arg_count; a++)
                 fits = same_size(buffer_of(plan, l, a), buffer_of(plan, other, a));
             if (!fits || !mutation_here(m, "launch %u %s", i, l->label))
                 continue;
-            l->kernel = other->kernel;
+            l->code.kernel = other->code.kernel;
             return;
         }
 }

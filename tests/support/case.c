@@ -278,7 +278,8 @@ static void check(const void *argument, void *out)
     struct answer *answer = out;
     struct arena arena;
     arena_init(&arena);
-    struct compile_options options = {.targets = test->target, .strategy = test->strategy};
+    struct compile_options options = {
+        .targets = test->target, .strategy = test->strategy, .specialise = test->specialise};
     if (options.strategy == STRATEGY_NONE)
         options.strategy = STRATEGY_STANDARD;
     if (is_interpreter(test))

@@ -16,6 +16,7 @@ struct test_case {
     enum strategy strategy; /* STRATEGY_NONE: standard */
     uint64_t seed;          /* of parameters and inputs, and of where tensors lie */
     bool special;           /* as random_fill */
+    const char *specialise; /* as compile_options.specialise */
     bool exact; /* of a graph without params: outputs equal what the interpreter gives in native
                    types in all bits, a NaN any NaN */
     uint32_t size_count;                      /* 0: one call of a graph without named dims */
