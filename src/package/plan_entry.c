@@ -114,9 +114,9 @@ bool plan_count_again(const struct plan *plan, const int64_t *dims, struct arena
     for (uint32_t i = 0; i < plan->forward.count; i++) {
         const struct plan_launch *launch = &plan->forward.items[i];
         uint32_t value = written_value(plan, launch);
-        bool again = i >= backward.first && value != 0 && kernels[value] == launch->kernel + 1;
+        bool again = i >= backward.first && value != 0 && kernels[value] == launch->code.kernel + 1;
         int64_t operations;
-        kernels[value] = launch->kernel + 1;
+        kernels[value] = launch->code.kernel + 1;
         if (!launch_operations(plan, i, dims, &operations) ||
             !checked_add_i64(again ? count.operations : count.others, operations,
                              again ? &count.operations : &count.others))
