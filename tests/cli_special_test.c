@@ -88,6 +88,21 @@ static void a_training_step_too(void **state)
     json_decref(about);
 }
 
+/* Names that a model spells in its own way are given so, and shown so. */
+static void spelled_names_too(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = {0};
+    size_t size;
+    char *model;
+    if (!file_read("tests/data/cli/spelled.onnx", LIMIT_JSON_BYTES, &model, &size, &err))
+        TEST_FAILED("%s: %s", err.place, err.message);
+    put(f, "net.onnx", model, size);
+    free(model);
+    expect(f, ERR_NONE, "compile net.onnx --specialise 2*seq=6 --strategy fast -o net.urza");
+    says(f, "inspect net.urza", "at 2*seq=6 1 of 1 launches");
+}
+
 static void wrong_sizes_are_refused(void **state)
 {
     struct fixture *f = *state;
@@ -117,6 +132,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CLI_TEST(sizes_have_their_own_kernels, build),
         CLI_TEST(a_training_step_too, build),
+        CLI_TEST(spelled_names_too, build),
         CLI_TEST(wrong_sizes_are_refused, build),
     };
     return cmocka_run_group_tests_name("cli-special", tests, NULL, NULL);

@@ -375,6 +375,33 @@ static void wrong_sizes_are_refused(void **state)
     }
 }
 
+/* A size at which a launch has more memory than can be reserved has kernels, but no evidence. */
+static void what_cannot_be_verified_is_refused(void **state)
+{
+    (void)state;
+    static const char text[] = "graph \"g\"\ndim N 1..1000000000000 multiple 1 typical 8\n"
+                               "%1 = input \"x\" : f32[N]\n%2 = exp %1 : f32[N]\noutput \"y\" %2\n";
+    static const char *const sizes[] = {"N=1000", "N=1000000000", "N=1000000000000"};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct bed bed = {0};
+        struct graph graph;
+        struct error err = {0};
+        struct verify_report report;
+        struct compile_result result;
+        const struct compile_options options = {.specialise = sizes[i],
+                                                .targets = target_best_here()};
+        arena_init(&bed.arena);
+        must(graph_parse(&graph, &bed.arena, text, sizeof text - 1, &err), &err);
+        must(compile_graph(&(struct compile_source){.graph = &graph}, &options, &bed.arena, &result,
+                           &err),
+             &err);
+        const char *fault = faults_of(&bed, result.package, result.package_bytes, &report);
+        if (strstr(fault, "too large to be verified") ? i < 2 : i == 2 || fault[0] != '\0')
+            TEST_FAILED("%s: %s", sizes[i], fault);
+        arena_release(&bed.arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +410,7 @@ int main(void)
         cmocka_unit_test(verification_covers_every_size),
         cmocka_unit_test(damage_is_noticed),
         cmocka_unit_test(training_steps_have_them_too),
+        cmocka_unit_test(what_cannot_be_verified_is_refused),
         cmocka_unit_test(wrong_sizes_are_refused),
     };
     if (!target_best_here()) {

@@ -3,8 +3,6 @@
 #include "cli/cli_priv.h"
 #include "cli/inspect_priv.h"
 
-#include "base/strbuf.h"
-
 static json_t *sizes_json(const struct plan *plan, uint32_t special)
 {
     json_t *object = json_object();
@@ -34,10 +32,12 @@ void inspect_specials_print(struct cli *cli, const struct package_target *target
 {
     const struct plan *plan = &target->plan;
     for (uint32_t s = 0; s < plan->specials.count; s++) {
-        struct strbuf sizes;
-        strbuf_init(&sizes, cli->arena);
-        plan_special_print(plan, s, &sizes);
-        report_lines(stdout, "%-9s at %s %u of %u launches have kernels of their own\n", "",
-                     sizes.data, plan_special_count(plan, s), plan->forward.count);
+        report_lines(stdout, "%-9s at", "");
+        for (uint32_t i = 0; i < plan->dims->names.count; i++)
+            if (plan->specials.items[s].values[i] != DIM_ANY)
+                report_lines(stdout, " %s=%lld", report_word(cli, dim_shown(plan->dims, i)),
+                             (long long)plan->specials.items[s].values[i]);
+        report_lines(stdout, " %u of %u launches have kernels of their own\n",
+                     plan_special_count(plan, s), plan->forward.count);
     }
 }
