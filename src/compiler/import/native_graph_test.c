@@ -1,4 +1,5 @@
 #include "compiler/import/import_test_util.h"
+#include "package/step_spec.h"
 
 #define HEAD "{\"format\": \"urza.blueprint/1\", "
 #define GRAPH                                                                                    \
@@ -24,6 +25,30 @@ static void test_reads(void **state)
     arena_release(&arena);
 }
 
+/* What a training step says of itself stays beside its graph. */
+static void test_step(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena);
+    struct blueprint b =
+        must_read(&arena, HEAD GRAPH ", \"step\": {\"loss\": \"mse_loss\", \"optimizer\": "
+                                     "{\"name\": \"sgd\"}, \"trained\": [\"w\"], "
+                                     "\"frozen\": []}}");
+    assert_non_null(b.step);
+    assert_string_equal(b.step->loss, "mse_loss");
+    assert_int_equal(b.step->trained_count, 1);
+    struct blueprint again = must_read(&arena, b.json);
+    assert_non_null(again.step);
+    assert_string_equal(again.json, b.json);
+    import_graph_json(&again, &arena); /* made anew from what was read, but for the param's init */
+    assert_non_null(strstr(again.json, "\"step\":{\"frozen\":[],\"loss\":\"mse_loss\""));
+    assert_null(must_read(&arena, HEAD GRAPH "}").step);
+    must_refuse(HEAD GRAPH ", \"step\": []}", ERR_JSON, "field 'step'", "is no object");
+    must_refuse(HEAD GRAPH ", \"step\": {\"loss\": \"l\"}}", ERR_JSON, "field 'step'", "optimizer");
+    arena_release(&arena);
+}
+
 static void test_refuses(void **state)
 {
     (void)state;
@@ -40,7 +65,7 @@ static void test_refuses(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads), cmocka_unit_test(test_step),
                                        cmocka_unit_test(test_refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
