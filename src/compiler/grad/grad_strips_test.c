@@ -58,6 +58,8 @@ static const struct row cases[] = {
     {"two layers", LAYERS | CAUSAL, 1, 512, 0, true},
     {"one tensor for all", SHARED, 1, 512, 0, true},
     {"few rows in the loss", MASKED_OUT, 1, 512, 0, true},
+    {"129 rows", CAUSAL, 129, 129, 0, true},
+    {"197 rows", BIAS, 197, 197, 150, true},
     {"rows are few", 0, 1, 128, 0, false},
     {"keys are few", 0, 1, 512, 100, false},
     {"perhaps no rows", 0, 0, 512, 0, false},
@@ -121,12 +123,13 @@ static void build(struct building *g)
 {
     struct builder *b = &g->b;
     const struct row *row = g->row;
-    uint32_t name;
+    uint32_t name = 0;
     dim_declare(
         &b->graph->dims,
         &(struct dim_name){.name = "T", .min = row->least, .max = row->rows, .multiple_of = 1},
         &name, b->err);
-    g->rows = dim_named(&b->graph->dims, name);
+    g->rows = row->least < row->rows ? dim_named(&b->graph->dims, name)
+                                     : dim_const(&b->graph->dims, row->rows);
     g->keys = row->keys ? dim_const(&b->graph->dims, row->keys) : g->rows;
     dim_id depth = dim_const(&b->graph->dims, DEPTH);
     value_id q = input(g, "q", g->rows, depth), k = q, v = q;
@@ -211,8 +214,10 @@ static void test_cases(void **state)
         if (cases[i].features & LAYERS)
             assert_int_equal(loops, 2);
         for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
-            if (sizes[k] <= cases[i].rows)
+            if (sizes[k] >= cases[i].least && sizes[k] <= cases[i].rows)
                 compare(&arena, &g, sizes[k]);
+        if (cases[i].least == cases[i].rows)
+            compare(&arena, &g, cases[i].rows);
         arena_release(&arena);
     }
 }

@@ -1,6 +1,6 @@
 /* Computing a part of the backward pass in strips; see strips_priv.h.
  *
- * Strip t has the rows from min(t·h, T − h) on, h = min(T, STRIP_ROWS) of them: the last one begins
+ * Strip t has the rows from min(t·h, T − h) on, h of them: the last one begins
  * before it would, so that all have h rows, and rows that an earlier strip had must not count again
  * in its sums. What only the backward pass reads, cotangents, is 0 in these rows; sums are linear
  * in them, so what they add is 0, too. */
@@ -322,15 +322,24 @@ static bool follow(struct emitting *e)
     return true;
 }
 
+/* Rows of a strip. Where their number is known, strips of equal heights have few rows twice: 197
+ * are four strips of 50, and not of 64. */
+static dim_id strip_height(struct dim_table *dims, dim_id rows, dim_id strips)
+{
+    return dim_is_const(dims, rows, NULL) ? dim_ceildiv(dims, rows, strips)
+                                          : dim_min(dims, rows, dim_const(dims, STRIP_ROWS));
+}
+
 static bool emit(struct strips *s, const struct strip_region *region)
 {
     struct builder *b = s->b;
     struct dim_table *dims = &b->graph->dims;
+    dim_id strips = dim_ceildiv(dims, region->rows, dim_const(dims, STRIP_ROWS));
     struct emitting e = {.s = s,
                          .b = b,
                          .region = region,
-                         .height = dim_min(dims, region->rows, dim_const(dims, STRIP_ROWS)),
-                         .strips = dim_ceildiv(dims, region->rows, dim_const(dims, STRIP_ROWS)),
+                         .height = strip_height(dims, region->rows, strips),
+                         .strips = strips,
                          .forward = ARENA_ARRAY(s->arena, bool, s->end),
                          .still = ARENA_ARRAY(s->arena, bool, s->end),
                          .copies = ARENA_ARRAY(s->arena, value_id, s->end)};
