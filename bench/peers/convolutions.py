@@ -124,7 +124,8 @@ def main():
         print(f"| {name} | {times[0]:.3f} | {times[1] / times[0]:.2f} | {times[2] / times[0]:.2f} |"
               f" {worst:.1e} |", flush=True)
     mean = math.exp(sum(math.log(r) for r in ratios) / len(ratios))
-    print(f"\nthe better of PyTorch's over ours: geometric mean {mean:.2f}, least {min(ratios):.2f}")
+    print(f"\nthe better of PyTorch's over ours: geometric mean {mean:.2f}, "
+          f"least {min(ratios):.2f}")
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ enum feature {
 struct row {
     const char *what;
     unsigned features;
-    int64_t least, rows, keys; /* 0 keys: as many as rows */
+    int64_t least, rows, keys; /* 0 keys: as many as rows; typically an eighth of rows */
     bool strips;
 };
 
@@ -60,6 +60,7 @@ static const struct row cases[] = {
     {"few rows in the loss", MASKED_OUT, 1, 512, 0, true},
     {"129 rows", CAUSAL, 129, 129, 0, true},
     {"197 rows", BIAS, 197, 197, 150, true},
+    {"many rows", CAUSAL | BIAS, 1, 4096, 0, true},
     {"rows are few", 0, 1, 128, 0, false},
     {"keys are few", 0, 1, 512, 100, false},
     {"perhaps no rows", 0, 0, 512, 0, false},
@@ -69,7 +70,7 @@ static const struct row cases[] = {
     {"softmax over rows", OTHER_AXIS, 1, 512, 0, false},
 };
 
-static const int64_t sizes[] = {1, 2, 63, 64, 65, 127, 128, 129, 150};
+static const int64_t sizes[] = {1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129, 150};
 
 struct building {
     struct builder b;
@@ -126,7 +127,11 @@ static void build(struct building *g)
     uint32_t name = 0;
     dim_declare(
         &b->graph->dims,
-        &(struct dim_name){.name = "T", .min = row->least, .max = row->rows, .multiple_of = 1},
+        &(struct dim_name){.name = "T",
+                           .min = row->least,
+                           .max = row->rows,
+                           .multiple_of = 1,
+                           .typical = row->least < row->rows / 8 ? row->rows / 8 : row->least},
         &name, b->err);
     g->rows = row->least < row->rows ? dim_named(&b->graph->dims, name)
                                      : dim_const(&b->graph->dims, row->rows);

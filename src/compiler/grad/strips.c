@@ -322,19 +322,29 @@ static bool follow(struct emitting *e)
     return true;
 }
 
-/* Rows of a strip. Where their number is known, strips of equal heights have few rows twice: 197
- * are four strips of 50, and not of 64. */
+/* The most rows of a strip. */
+static dim_id most_rows(struct dim_table *dims, dim_id rows)
+{
+    int64_t typical[LIMIT_NAMED_DIMS] = {0}, value;
+    for (uint32_t i = 0; i < dims->names.count; i++)
+        typical[i] = dim_typical(&dims->names.items[i]);
+    bool few = dim_eval(dims, rows, typical, &value) && value <= FEW_ROWS;
+    return dim_const(dims, few ? LOW_STRIP : STRIP_ROWS);
+}
+
+/* Rows of a strip. Where their number is known, strips of equal heights have few rows twice: 300
+ * are five strips of 60, and not of 64. */
 static dim_id strip_height(struct dim_table *dims, dim_id rows, dim_id strips)
 {
     return dim_is_const(dims, rows, NULL) ? dim_ceildiv(dims, rows, strips)
-                                          : dim_min(dims, rows, dim_const(dims, STRIP_ROWS));
+                                          : dim_min(dims, rows, most_rows(dims, rows));
 }
 
 static bool emit(struct strips *s, const struct strip_region *region)
 {
     struct builder *b = s->b;
     struct dim_table *dims = &b->graph->dims;
-    dim_id strips = dim_ceildiv(dims, region->rows, dim_const(dims, STRIP_ROWS));
+    dim_id strips = dim_ceildiv(dims, region->rows, most_rows(dims, region->rows));
     struct emitting e = {.s = s,
                          .b = b,
                          .region = region,

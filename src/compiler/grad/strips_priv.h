@@ -23,7 +23,10 @@
 
 #include "compiler/grad/grad_priv.h"
 
-#define STRIP_ROWS 64
+#define STRIP_ROWS 64 /* at most; */
+#define LOW_STRIP \
+    32 /* where there are typically FEW_ROWS or fewer: strips are to be a small part */
+#define FEW_ROWS 256
 
 struct strips {
     struct builder *b;
