@@ -4,16 +4,18 @@
  * inserted between elements (base_dilation = stride). Padding p becomes dilation*(size-1) - p;
  * where that is negative, the result is cropped.
  *
- * All but 1/stride of the products would be with inserted zeros. Where strides divide sizes, these
- * are avoided: results at indices with the same remainder r modulo the stride, a phase, depend on
- * the original input and every stride-th weight: y[h*s + r] = sum over q of x[h - q] * w[q*s + r].
- * So the phases are computed as channels of one convolution, and interleaved afterwards. */
+ * All but 1/stride of the products would be with inserted zeros. These are avoided: results at
+ * indices with the same remainder r modulo the stride, a phase, depend on the original input and
+ * every stride-th weight: y[h*s + r] = sum over q of x[h - q] * w[q*s + r]. So the phases are
+ * computed as channels of one convolution where strides divide sizes, else each by itself, and
+ * interleaved afterwards. */
 #include "compiler/ops/ops_priv.h"
 
 #include <string.h>
 
 /* Small enough that arithmetic on windows cannot overflow. */
 #define MAX_WINDOW ((int64_t)1 << 20)
+#define MOST_PHASES 16 /* that are convolutions of their own */
 
 /* Kernel sizes from the last dims of w, strides and dilations from the attributes. */
 static bool read_windows(struct op_call *call, value_id w, uint32_t n, struct window *windows)
@@ -109,19 +111,23 @@ static value_id turn_kernel(struct builder *b, value_id w, uint32_t n, int64_t g
     return b_reshape(b, turned, merged, n + 2);
 }
 
-static bool has_phases(const struct window *windows, uint32_t n)
+/* How many phases there are; 0: it is not to be computed by phases. *divide: strides divide all
+ * sizes. */
+static int64_t count_phases(const struct window *windows, uint32_t n, bool *divide)
 {
-    bool strided = false;
+    int64_t count = 1;
+    *divide = true;
     if (2 + 2 * n > LIMIT_RANK) {
-        return false;
+        return 0;
     }
     for (uint32_t i = 0; i < n; i++) {
-        if (windows[i].dilation != 1 || windows[i].size % windows[i].stride != 0) {
-            return false;
+        *divide &= windows[i].size % windows[i].stride == 0;
+        if (windows[i].dilation != 1) {
+            return 0;
         }
-        strided = strided || windows[i].stride > 1;
+        count = count > MAX_WINDOW ? count : count * windows[i].stride;
     }
-    return strided;
+    return count == 1 || (!*divide && count > MOST_PHASES) ? 0 : count;
 }
 
 /* [O, C, q*s…] → [O*s…, C, q…], with q reversed. */
@@ -147,20 +153,14 @@ static value_id split_kernel(struct builder *b, value_id w, const struct window 
     return b_reshape(b, b_transpose(b, w, order), merged, 2 + n);
 }
 
-/* Computes all results by phases, including those that padding crops. */
-static value_id phases(struct builder *b, value_id x, value_id w, const struct window *windows,
-                       uint32_t n, int64_t groups)
+/* Phases as channels, [N, O*s…, L…] → results, [N, O, L*s…]. */
+static value_id interleave(struct builder *b, value_id y, dim_id outputs,
+                           const struct window *windows, uint32_t n)
 {
-    struct window taps[3];
-    for (uint32_t i = 0; i < n; i++) {
-        int64_t size = windows[i].size / windows[i].stride;
-        taps[i] = (struct window){size, 1, size - 1, size - 1, 1, 1};
-    }
-    value_id y = b_conv(b, x, split_kernel(b, w, windows, n), taps, n, groups);
     if (y == VALUE_NONE) {
         return VALUE_NONE;
     }
-    dim_id split[LIMIT_RANK] = {b_dim(b, y, 0), b_dim(b, w, 0)};
+    dim_id split[LIMIT_RANK] = {b_dim(b, y, 0), outputs};
     dim_id merged[LIMIT_RANK] = {split[0], split[1]};
     uint8_t order[LIMIT_RANK] = {0, 1};
     for (uint32_t i = 0; i < n; i++) {
@@ -172,6 +172,73 @@ static value_id phases(struct builder *b, value_id x, value_id w, const struct w
     }
     y = b_transpose(b, b_reshape(b, y, split, 2 + 2 * n), order);
     return b_reshape(b, y, merged, 2 + n);
+}
+
+/* Computes all results by phases, including those that padding crops. */
+static value_id phases(struct builder *b, value_id x, value_id w, const struct window *windows,
+                       uint32_t n, int64_t groups)
+{
+    struct window taps[3];
+    for (uint32_t i = 0; i < n; i++) {
+        int64_t size = windows[i].size / windows[i].stride;
+        taps[i] = (struct window){size, 1, size - 1, size - 1, 1, 1};
+    }
+    value_id y = b_conv(b, x, split_kernel(b, w, windows, n), taps, n, groups);
+    return interleave(b, y, b_dim(b, w, 0), windows, n);
+}
+
+/* A transposed convolution whose strides do not divide sizes: phases have different numbers of
+ * weights, so that each is a convolution of its own. */
+struct apart {
+    struct builder *b;
+    value_id x, w;
+    const struct window *windows;
+    uint32_t n;
+    int64_t groups;
+};
+
+/* One phase: every stride-th weight from `at` on. All phases are as long as the longest; a phase
+ * without weights is 0. */
+static value_id phase(const struct apart *t, const int64_t *at)
+{
+    struct builder *b = t->b;
+    struct window taps[3];
+    dim_id shape[LIMIT_RANK] = {b_dim(b, t->x, 0), b_dim(b, t->w, 0)};
+    value_id w = t->w;
+    bool empty = false;
+    for (uint32_t i = 0; i < t->n; i++) {
+        int64_t stride = t->windows[i].stride, most = (t->windows[i].size + stride - 1) / stride;
+        int64_t size = (t->windows[i].size - at[i] + stride - 1) / stride;
+        empty |= size <= 0;
+        taps[i] = (struct window){size, 1, size - 1, most - 1, 1, 1};
+        shape[2 + i] = b_dim_add(b, b_dim(b, t->x, 2 + i), b_dim_const(b, most - 1));
+        if (!empty) {
+            w = b_slice(b, w, 2 + i, b_dim_const(b, at[i]), b_dim_const(b, size), stride);
+            w = b_reverse(b, w, 2 + i);
+        }
+    }
+    return empty ? b_broadcast_to(b, b_const_like(b, t->x, 0), shape, 2 + t->n)
+                 : b_conv(b, t->x, w, taps, t->n, t->groups);
+}
+
+static value_id separate_phases(const struct apart *t)
+{
+    struct builder *b = t->b;
+    value_id parts[MOST_PHASES];
+    int64_t at[3] = {0};
+    uint32_t count = 0;
+    for (bool more = true; more;) {
+        value_id y = phase(t, at);
+        parts[count++] = y == VALUE_NONE ? y : b_unsqueeze(b, y, 2);
+        more = false;
+        for (uint32_t i = t->n; i-- > 0 && !more;) {
+            at[i] = (at[i] + 1) % t->windows[i].stride;
+            more = at[i] > 0;
+        }
+    }
+    value_id y = b_concat(b, parts, count, 2);
+    y = y == VALUE_NONE ? y : b_flatten(b, y, 1, 2);
+    return interleave(b, y, b_dim(b, t->w, 0), t->windows, t->n);
 }
 
 /* Computes the convolution of the input with zeros inserted; results that would be cropped are not
@@ -228,8 +295,14 @@ value_id op_conv_transpose(struct builder *b, value_id x, value_id w, const stru
     if (x == VALUE_NONE || w == VALUE_NONE) {
         return VALUE_NONE;
     }
-    value_id y =
-        has_phases(left, n) ? phases(b, x, w, left, n, groups) : spread(b, x, w, left, n, groups);
+    bool divide;
+    bool by_phases = count_phases(left, n, &divide) > 0;
+    value_id y = !by_phases ? spread(b, x, w, left, n, groups)
+                 : divide   ? phases(b, x, w, left, n, groups)
+                            : separate_phases(&(struct apart){b, x, w, left, n, groups});
+    for (uint32_t i = 0; i < n && by_phases && !divide; i++) {
+        left[i].high += (left[i].stride - left[i].size % left[i].stride) % left[i].stride;
+    }
     return crop(b, y, left, n);
 }
 

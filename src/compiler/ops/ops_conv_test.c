@@ -148,6 +148,15 @@ static void test_conv_transpose2d(void **state)
          {1, 1},
          1,
          {9, 4}},
+        {"x[2,4,3,4] w[4,3,3,3] b[6] stride=2 padding=1 output_padding=1 groups=2",
+         {2, 2},
+         {1, 1},
+         {1, 1},
+         2,
+         {6, 8}},
+        {"x[1,2,3,4] w[2,3,5,4] stride=3", {3, 3}, {0, 0}, {1, 1}, 1, {11, 13}},
+        {"x[1,2,3,4] w[2,3,2,1] stride=[3,4] padding=[1,0]", {3, 4}, {1, 0}, {1, 1}, 1, {6, 13}},
+        {"x[1,2,3,4] w[2,3,2,1] stride=5", {5, 5}, {0, 0}, {1, 1}, 1, {12, 16}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         check_conv_transpose2d(&cases[i]);
