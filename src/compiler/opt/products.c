@@ -198,9 +198,23 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
     return b_contract(b, x, y, batch, depth);
 }
 
+#define PIXELS_FOR_PACKING 64 /* that win back what packing weights costs in each call */
+
+/* Whether a convolution has so many results of a channel, at all sizes. */
+static bool has_many_pixels(struct builder *b, const struct node *conv)
+{
+    struct dim_table *dims = &b->graph->dims;
+    dim_id pixels = dim_product(dims, conv->shape + 2, conv->rank - 2u);
+    int64_t least = 0, most;
+    if (pixels != DIM_NONE && (pixels = dim_mul(dims, pixels, conv->shape[0])) != DIM_NONE)
+        dim_range(dims, pixels, &least, &most);
+    return least >= PIXELS_FOR_PACKING;
+}
+
 /* A convolution of many channels reads its weights as a product does, from packed panels, and its
  * pixels one by one. Its padding is stored with the image, so that no condition is left inside.
- * Where a sum is short, scattered stores of results would cost more than that saves. */
+ * Where a sum is short, scattered stores of results would cost more than that saves; and where
+ * weights are inputs they are packed in each call, which takes many pixels to win back. */
 static value_id fit_conv(struct builder *b, value_id conv, bool weights_from_input, int64_t panel)
 {
     const struct node *n = b_node(b, conv);
@@ -215,8 +229,8 @@ static value_id fit_conv(struct builder *b, value_id conv, bool weights_from_inp
         depth *= dim_is_const(&b->graph->dims, b_node(b, w)->shape[i], &size) ? size : 1;
     dim_is_const(&b->graph->dims, b_node(b, w)->shape[0], &channels);
     memcpy(windows, n->attrs->window, sizeof windows);
-    if (columns_contiguous(b->graph, w, 0) || n->attrs->groups != 1 || weights_from_input ||
-        channels < panel / 4 || depth < 2 * panel)
+    if (columns_contiguous(b->graph, w, 0) || n->attrs->groups != 1 ||
+        (weights_from_input && !has_many_pixels(b, n)) || channels < panel / 4 || depth < 2 * panel)
         return conv;
     for (uint32_t i = 0; i < rank; i++)
         low[i] = high[i] = b_dim_const(b, 0);

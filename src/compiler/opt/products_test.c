@@ -1,0 +1,69 @@
+/* Convolutions whose weights are packed: the same bits, and packed where that is won back. */
+#include "compiler/opt/opt_test_util.h"
+#include "compiler/target/target.h"
+
+static const struct row {
+    const char *what;
+    bool param;            /* weights are; else an input */
+    int64_t batch, pixels; /* batch 0: a dim from 1 on; pixels: of a line, as many lines */
+    int64_t channels;
+    bool packed;
+} rows[] = {
+    {"parameters", true, 1, 2, 64, true},
+    {"an input, 64 pixels", false, 1, 8, 64, true},
+    {"an input, 49 pixels", false, 1, 7, 64, false},
+    {"an input, twice 49 pixels", false, 2, 7, 64, true},
+    {"an input, any number of images", false, 0, 8, 64, true},
+    {"an input, any number of small images", false, 0, 7, 64, false},
+    {"a short sum", false, 1, 8, 2, false},
+};
+
+static bool is_param_or_input(const struct graph *g, value_id v)
+{
+    return graph_node(g, v)->prim == PRIM_PARAM || graph_node(g, v)->prim == PRIM_INPUT;
+}
+
+static void test_rows(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct row *row = &rows[i];
+        struct arena arena;
+        struct graph graph, to, live;
+        struct error err = {0};
+        struct builder b = {&graph, &err};
+        uint32_t name;
+        arena_init(&arena);
+        graph_init(&graph, &arena);
+        struct dim_table *dims = &graph.dims;
+        dim_declare(dims, &(struct dim_name){.name = "N", .min = 1, .max = 9, .multiple_of = 1},
+                    &name, &err);
+        dim_id channels = dim_const(dims, row->channels), pixels = dim_const(dims, row->pixels);
+        dim_id batch = row->batch > 0 ? dim_const(dims, row->batch) : dim_named(dims, name);
+        dim_id three = dim_const(dims, 3);
+        const dim_id x_shape[] = {batch, channels, pixels, pixels};
+        const dim_id w_shape[] = {dim_const(dims, 32), channels, three, three};
+        value_id x = graph_input(&graph, "x", DTYPE_F32, x_shape, 4, &err);
+        value_id w = row->param ? graph_param(&graph, "w", DTYPE_F32, w_shape, 4, &err)
+                                : graph_input(&graph, "w", DTYPE_F32, w_shape, 4, &err);
+        const struct window window = {3, 1, 1, 1, 1, 1}, windows[] = {window, window};
+        graph_output(&graph, "y", b_conv(&b, x, w, windows, 2, 1), &err);
+        if (!pass_products(&to, &arena, &graph, target_at(2), &err) || !graph_verify(&to, &err) ||
+            !graph_copy_live(&live, &arena, &to, &err))
+            fail_msg("%s: %s: %s", row->what, err.place, err.message);
+        const struct node *conv = graph_node(&live, live.outputs.items[0].value);
+        assert_int_equal(conv->prim, PRIM_CONV);
+        if (is_param_or_input(&live, conv->operands[1]) == row->packed)
+            fail_msg("%s: %s", row->what, row->packed ? "not packed" : "packed");
+        expect_same_bits(run_graph(&graph, INTERP_REFERENCE, (int64_t[]){2}, false, 7, &arena),
+                         run_graph(&live, INTERP_REFERENCE, (int64_t[]){2}, false, 7, &arena),
+                         row->what);
+        arena_release(&arena);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows)};
+    return cmocka_run_group_tests_name("products", tests, NULL, NULL);
+}
