@@ -40,34 +40,38 @@ enum feature {
 struct row {
     const char *what;
     unsigned features;
-    int64_t least, rows, keys; /* 0 keys: as many as rows; typically an eighth of rows */
+    int64_t least, rows, keys; /* 0 keys: as many as rows */
+    int64_t typical;           /* 0: not declared */
     bool strips;
 };
 
 static const struct row cases[] = {
-    {"attention", 0, 1, 512, 0, true},
-    {"causal", CAUSAL, 1, 512, 0, true},
-    {"a bias", BIAS, 1, 512, 0, true},
-    {"padding", PADDING, 1, 512, 0, true},
-    {"all of these", CAUSAL | BIAS | PADDING | CAPPED, 1, 512, 0, true},
-    {"capped scores", CAPPED, 1, 512, 0, true},
-    {"other keys than rows", CAUSAL | BIAS, 1, 512, 150, true},
-    {"the mean over rows", POOLED, 1, 512, 0, true},
-    {"the mean over rows, as many columns as keys", POOLED | WIDE, 1, 512, 150, true},
-    {"as many columns as keys", WIDE | CAUSAL, 1, 512, 150, true},
-    {"two layers", LAYERS | CAUSAL, 1, 512, 0, true},
-    {"one tensor for all", SHARED, 1, 512, 0, true},
-    {"few rows in the loss", MASKED_OUT, 1, 512, 0, true},
-    {"129 rows", CAUSAL, 129, 129, 0, true},
-    {"197 rows", BIAS, 197, 197, 150, true},
-    {"many rows", CAUSAL | BIAS, 1, 4096, 0, true},
-    {"rows are few", 0, 1, 128, 0, false},
-    {"keys are few", 0, 1, 512, 100, false},
-    {"perhaps no rows", 0, 0, 512, 0, false},
-    {"weights are a result", WEIGHTS_OUT, 1, 512, 0, false},
-    {"nothing sums along rows", NO_SOFTMAX, 1, 512, 0, false},
-    {"two products", TWICE, 1, 512, 0, false},
-    {"softmax over rows", OTHER_AXIS, 1, 512, 0, false},
+    {"attention", 0, 1, 512, 0, 0, true},
+    {"causal", CAUSAL, 1, 512, 0, 0, true},
+    {"a bias", BIAS, 1, 512, 0, 0, true},
+    {"padding", PADDING, 1, 512, 0, 0, true},
+    {"all of these", CAUSAL | BIAS | PADDING | CAPPED, 1, 512, 0, 0, true},
+    {"capped scores", CAPPED, 1, 512, 0, 0, true},
+    {"other keys than rows", CAUSAL | BIAS, 1, 512, 150, 0, true},
+    {"the mean over rows", POOLED, 1, 512, 0, 0, true},
+    {"the mean over rows, as many columns as keys", POOLED | WIDE, 1, 512, 150, 0, true},
+    {"as many columns as keys", WIDE | CAUSAL, 1, 512, 150, 0, true},
+    {"two layers", LAYERS | CAUSAL, 1, 512, 0, 0, true},
+    {"one tensor for all", SHARED, 1, 512, 0, 0, true},
+    {"few rows in the loss", MASKED_OUT, 1, 512, 0, 0, true},
+    {"129 rows", CAUSAL, 129, 129, 0, 0, true},
+    {"197 rows", BIAS, 197, 197, 150, 0, true},
+    {"typically 300 rows", CAUSAL | BIAS, 1, 4096, 0, 300, true},
+    {"typically 65 rows", 0, 1, 4096, 0, 65, true},
+    {"typically 64 rows", 0, 1, 4096, 0, 64, false},
+    {"typically few rows", CAUSAL, 1, 512, 0, 16, false},
+    {"rows are few", 0, 1, 128, 0, 0, false},
+    {"keys are few", 0, 1, 512, 100, 0, false},
+    {"perhaps no rows", 0, 0, 512, 0, 0, false},
+    {"weights are a result", WEIGHTS_OUT, 1, 512, 0, 0, false},
+    {"nothing sums along rows", NO_SOFTMAX, 1, 512, 0, 0, false},
+    {"two products", TWICE, 1, 512, 0, 0, false},
+    {"softmax over rows", OTHER_AXIS, 1, 512, 0, 0, false},
 };
 
 static const int64_t sizes[] = {1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129, 150};
@@ -125,14 +129,13 @@ static void build(struct building *g)
     struct builder *b = &g->b;
     const struct row *row = g->row;
     uint32_t name = 0;
-    dim_declare(
-        &b->graph->dims,
-        &(struct dim_name){.name = "T",
-                           .min = row->least,
-                           .max = row->rows,
-                           .multiple_of = 1,
-                           .typical = row->least < row->rows / 8 ? row->rows / 8 : row->least},
-        &name, b->err);
+    dim_declare(&b->graph->dims,
+                &(struct dim_name){.name = "T",
+                                   .min = row->least,
+                                   .max = row->rows,
+                                   .multiple_of = 1,
+                                   .typical = row->typical},
+                &name, b->err);
     g->rows = row->least < row->rows ? dim_named(&b->graph->dims, name)
                                      : dim_const(&b->graph->dims, row->rows);
     g->keys = row->keys ? dim_const(&b->graph->dims, row->keys) : g->rows;
@@ -231,7 +234,7 @@ static void test_cases(void **state)
  * the loop reads in all rows of a strip. */
 static struct tangent_tensor *gradients(struct arena *arena, bool by_input, int64_t size)
 {
-    static const struct row row = {"the cotangent is the query", 0, 1, 512, 0, true};
+    static const struct row row = {"the cotangent is the query", 0, 1, 512, 0, 0, true};
     struct graph *graph = ARENA_NEW(arena, struct graph);
     struct error err = {0};
     struct building g = {.b = {graph, &err}, .row = &row};

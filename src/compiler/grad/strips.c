@@ -289,7 +289,8 @@ static value_id join_strips(struct emitting *e, value_id strips, uint32_t axis)
     value_id row = b_iota(b, DTYPE_I64, &e->region->rows, 1, 0);
     value_id strip = b_div(b, row, b_size(b, e->height));
     value_id ahead = b_sub(b, b_mul(b, strip, b_size(b, e->height)), beginning(e, strip));
-    return b_take(b, strips, b_add(b, row, ahead), axis);
+    /* Stored, so that what reads rows does not divide for each of their elements. */
+    return b_take(b, strips, b_unary(b, PRIM_COPY, b_add(b, row, ahead)), axis);
 }
 
 /* The values behind the exits again. */
@@ -325,11 +326,7 @@ static bool follow(struct emitting *e)
 /* The most rows of a strip. */
 static dim_id most_rows(struct dim_table *dims, dim_id rows)
 {
-    int64_t typical[LIMIT_NAMED_DIMS] = {0}, value;
-    for (uint32_t i = 0; i < dims->names.count; i++)
-        typical[i] = dim_typical(&dims->names.items[i]);
-    bool few = dim_eval(dims, rows, typical, &value) && value <= FEW_ROWS;
-    return dim_const(dims, few ? LOW_STRIP : STRIP_ROWS);
+    return dim_const(dims, strip_typical(dims, rows) <= FEW_ROWS ? LOW_STRIP : STRIP_ROWS);
 }
 
 /* Rows of a strip. Where their number is known, strips of equal heights have few rows twice: 300

@@ -17,15 +17,14 @@
  *     lies between them;
  * its exits are the other values of the backward pass that members are operands of. There is no
  * region where the forward pass stores a member, or an exit is no sum over rows and does not go row
- * by row. */
+ * by row; nor where one strip would typically hold all rows. */
 #ifndef URZA_COMPILER_GRAD_STRIPS_PRIV_H
 #define URZA_COMPILER_GRAD_STRIPS_PRIV_H
 
 #include "compiler/grad/grad_priv.h"
 
 #define STRIP_ROWS 64 /* at most; */
-#define LOW_STRIP \
-    32 /* where there are typically FEW_ROWS or fewer: strips are to be a small part */
+#define LOW_STRIP 32  /* of FEW_ROWS, typically, or fewer: strips are to be a small part */
 #define FEW_ROWS 256
 
 struct strips {
@@ -61,6 +60,9 @@ static inline bool strip_is_inside(const struct strip_region *region, value_id v
 {
     return region->part[v] == STRIP_COPIED || region->part[v] == STRIP_MEMBER;
 }
+
+/* What a dim typically is, where that is declared; else the most that it can be. */
+int64_t strip_typical(const struct dim_table *dims, dim_id dim);
 
 /* Of a node's operand: the axis that goes row by row with an axis of the result. */
 #define AXIS_NONE LIMIT_RANK        /* all rows read the same */

@@ -320,6 +320,24 @@ static bool is_before(const struct finding *f)
     return true;
 }
 
+int64_t strip_typical(const struct dim_table *dims, dim_id dim)
+{
+    int64_t values[LIMIT_NAMED_DIMS] = {0}, value;
+    for (uint32_t i = 0; i < dims->names.count; i++) {
+        const struct dim_name *name = &dims->names.items[i];
+        values[i] = name->typical > 0 ? name->typical : name->max;
+    }
+    return dim_eval(dims, dim, values, &value) ? value : INT64_MAX;
+}
+
+/* Whether there may be more rows than two strips, and typically are more than one. */
+static bool has_many_rows(const struct dim_table *dims, dim_id rows)
+{
+    int64_t least, longest;
+    dim_range(dims, rows, &least, &longest);
+    return least >= 1 && longest > LEAST_ROWS && strip_typical(dims, rows) > STRIP_ROWS;
+}
+
 static bool find_around(struct finding *f, value_id product)
 {
     struct strip_region *r = f->region;
@@ -331,9 +349,7 @@ static bool find_around(struct finding *f, value_id product)
                                    .rows = n->shape[axis],
                                    .part = ARENA_ARRAY(f->s->arena, uint8_t, f->s->end),
                                    .axis = ARENA_ARRAY(f->s->arena, uint8_t, f->s->end)};
-        int64_t least, longest;
-        dim_range(&f->g->dims, r->rows, &least, &longest);
-        if (least < 1 || longest <= LEAST_ROWS ||
+        if (!has_many_rows(&f->g->dims, r->rows) ||
             !join_forward(f, n->operands[0], axis, MOST_DEPTH, &reduces) || !reduces)
             continue;
         r->size = graph_elements(f->g, r->scores);
