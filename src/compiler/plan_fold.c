@@ -64,8 +64,13 @@ static void find_args(struct folding *f)
         for (uint32_t k = 0; k < launches[i].arg_count; k++)
             if (launch_writes(&launches[i], k) && !is_inner(f, launches[i].args[k]))
                 add_written(f, launches[i].args[k]);
-    for (uint32_t i = 0; i < loop->state_count; i++)
+    /* What a state is after a trip, or a row, may come from outside, too: the same in all trips. */
+    for (uint32_t i = 0; i < loop->state_count; i++) {
         add_read(f, loop->states[i].from);
+        add_read(f, loop->states[i].next);
+    }
+    for (uint32_t i = 0; i < loop->row_count; i++)
+        add_read(f, loop->rows[i].row);
     for (uint32_t i = 0; i < loop->count; i++)
         for (uint32_t k = 0; k < launches[i].arg_count; k++)
             add_read(f, launches[i].args[k]);
@@ -202,8 +207,13 @@ static void unfold_loop(struct folded *f, struct plan *to, const struct plan_lau
     const uint32_t *before = f->args[index];
     struct plan_loop loop = f->of->loops.items[index];
     struct plan_state *states = arena_memdup(arena, loop.states, loop.state_count * sizeof *states);
-    for (uint32_t i = 0; i < loop.state_count; i++)
+    struct plan_row *rows = arena_memdup(arena, loop.rows, loop.row_count * sizeof *rows);
+    for (uint32_t i = 0; i < loop.state_count; i++) {
         states[i].from = renamed(before, launch, states[i].from);
+        states[i].next = renamed(before, launch, states[i].next);
+    }
+    for (uint32_t i = 0; i < loop.row_count; i++)
+        rows[i].row = renamed(before, launch, rows[i].row);
     uint32_t first = to->forward.count;
     for (uint32_t i = 0; i < loop.count; i++) {
         struct plan_launch own = f->of->forward.items[loop.first + i];
@@ -215,6 +225,7 @@ static void unfold_loop(struct folded *f, struct plan *to, const struct plan_lau
     }
     loop.first = first;
     loop.states = states;
+    loop.rows = rows;
     VEC_PUSH(arena, &to->loops, loop);
 }
 

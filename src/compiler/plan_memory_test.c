@@ -355,6 +355,12 @@ static void draw_loop(struct bed *bed, uint64_t key, uint64_t *n, uint32_t *made
 {
     uint32_t x = made[rng_u32(key, (*n)++) % *count], y = made[*count - 1];
     uint32_t from = made[rng_u32(key, (*n)++) % 3]; /* an input: as large as the state */
+    uint32_t outer = UINT32_MAX, half = UINT32_MAX;
+    if (rng_u32(key, (*n)++) % 2 == 0) {
+        outer = add_buffer(bed, BUFFER_TEMP, 0, 100);
+        half = add_buffer(bed, BUFFER_TEMP, 0, 50);
+        add_launch(bed, bed->plan.forward.count, 20000, 2, (uint32_t[]){outer, half, x}, 3);
+    }
     uint32_t first = bed->plan.forward.count;
     uint32_t state = add_buffer(bed, BUFFER_TEMP, 0, 100);
     uint32_t inner = add_buffer(bed, BUFFER_TEMP, 0, rng_u32(key, (*n)++) % 1000);
@@ -367,6 +373,10 @@ static void draw_loop(struct bed *bed, uint64_t key, uint64_t *n, uint32_t *made
     struct plan_row *rows = ARENA_NEW(&bed->arena, struct plan_row);
     *states = (struct plan_state){from, state, next, last};
     *rows = (struct plan_row){row, all};
+    if (outer != UINT32_MAX) { /* the same after each trip, from outside */
+        states->next = outer;
+        rows->row = half;
+    }
     const struct plan_loop loop = {.first = first,
                                    .count = 2,
                                    .trips = dim_const(&bed->dims, 2),
