@@ -7,16 +7,19 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/rng.h"
+#include "base/strbuf.h"
 #include "graph/loops.h"
 #include "verify/scene.h"
 
-#define SHARE_MOST 1e-9      /* of the terms' magnitude: many roundings of float64 */
+#define SHARE_MOST 1e-9 /* of the terms' magnitude: many roundings of float64 */
+#define FLOOR                                                                           \
+    1e-13 /* of the magnitude of all results and gradients: what roundings leave of one \
+             that is exactly 0 */
 #define WIDE_SHARE_MOST 1e-6 /* the same where inputs are large, and so are inner values, */
-#define WIDE_FLOOR                                                                              \
-    1e-9               /* and this part of the terms' magnitude at usual inputs: functions that \
-                          are flat there have slopes of which roundings leave nothing */
-#define LARGE_COST 4e9 /* operations of a step that is judged along one direction only */
-#define STEP 0x1p-20   /* of central differences, */
+#define WIDE_FLOOR                                                                            \
+    1e-9             /* and this part of the terms' magnitude at usual inputs: functions that \
+                        are flat there have slopes of which roundings leave nothing */
+#define STEP 0x1p-20 /* of central differences, */
 #define DIFFERENCE_MOST 1e-3 /* and how far they may be off, beside four times their own error */
 
 /* Whether the graph detaches a value that hangs on what is differentiated. */
@@ -64,13 +67,19 @@ bool directions_run(struct directions *d, const struct graph *graph,
     return tangent_run(graph, &d->options, &arguments, d->arena, results, &d->err);
 }
 
+/* How many there are at this size. */
+static uint32_t directions_at(const struct directions *d)
+{
+    return d->large && d->count > 1 ? 1 : d->count;
+}
+
 /* A direction in the sources of one group, in [-1, 1). */
 static const double **draw_direction(struct directions *d, uint32_t group)
 {
     const double **all = ARENA_ARRAY(d->arena, const double *, d->sources + 1);
     for (uint32_t s = 0, number = 0; s < d->sources; s++) {
         const struct interp_tensor *source = &d->values[s];
-        if (!d->gradients[s] || number++ % d->count != group)
+        if (!d->gradients[s] || number++ % directions_at(d) != group)
             continue;
         double *v = ARENA_ARRAY(d->arena, double, source->count + 1);
         uint64_t key = rng_key(d->v->options->seed * 1009 + s);
@@ -153,7 +162,7 @@ static bool judge_differences(struct directions *d, uint32_t group, const double
         return outcome_fail(outcome,
                             "along direction %u of %u: %.6g by differences, %.6g by "
                             "forward mode",
-                            group, d->count, near, forward);
+                            group, directions_at(d), near, forward);
     return true;
 }
 
@@ -174,10 +183,10 @@ static bool judge_direction(struct directions *d, uint32_t group, struct outcome
     bool wrong = isfinite(forward) && forward != 0 && d->finite && !d->wide;
     if (!isfinite(forward) || (!isfinite(backward) && !wrong))
         return true;
-    double most = SHARE_MOST * magnitude;
+    double most = SHARE_MOST * magnitude + FLOOR * d->scale;
     if (d->wide)
-        most = WIDE_SHARE_MOST * magnitude + WIDE_FLOOR * d->usual[group];
-    else
+        most += WIDE_SHARE_MOST * magnitude + WIDE_FLOOR * d->usual[group];
+    else if (!d->large)
         d->usual[group] = fmax(d->usual[group], magnitude);
     double ratio = fabs(forward - backward) / (most + 1e-300);
     outcome->figure = fmax(outcome->figure, forward == backward ? 0 : ratio);
@@ -187,55 +196,72 @@ static bool judge_direction(struct directions *d, uint32_t group, struct outcome
         return outcome_fail(outcome,
                             "along direction %u of %u%s: %.12g by forward mode, %.12g by the "
                             "step's gradients",
-                            group, d->count, d->wide ? ", at wide inputs" : "", forward, backward);
+                            group, directions_at(d), d->wide ? ", at wide inputs" : "", forward,
+                            backward);
     return d->detaches || d->large || d->wide ||
            judge_differences(d, group, direction, forward, magnitude, outcome);
 }
 
+/* The sum of |cotangent · result| and of |gradient|, as far as they are finite. */
+static void find_scale(struct directions *d)
+{
+    d->scale = 0;
+    for (uint32_t o = 0; o < d->graph->outputs.count; o++) {
+        const struct interp_tensor *c = d->cotangents[o];
+        for (int64_t i = 0; c && i < c->count; i++) {
+            double term = fabs(c->cells[i].f * d->results[o].value.cells[i].f);
+            d->scale += isfinite(term) ? term : 0;
+        }
+    }
+    for (uint32_t s = 0; s < d->sources; s++) {
+        const struct interp_tensor *g = d->gradients[s];
+        for (int64_t i = 0; g && i < g->count; i++)
+            d->scale += isfinite(g->cells[i].f) ? fabs(g->cells[i].f) : 0;
+    }
+}
+
 bool directions_judge(struct directions *d, struct outcome *outcome)
 {
-    for (uint32_t i = 0; i < d->count; i++)
+    find_scale(d);
+    for (uint32_t i = 0; i < directions_at(d); i++)
         if (!judge_direction(d, i, outcome))
             return false;
     return true;
 }
 
-uint32_t directions_sizes(struct directions *d, const struct graph *whole,
-                          const struct sizes *sizes, const struct size *out[2])
+/* "B=1 S=1 and B=13 S=13": the sizes that are large, or the others. */
+static const char *name_sizes(const struct directions *d, const struct direction_size *at,
+                              uint32_t count, bool large)
 {
-    const struct size *least = &sizes->items[0], *odd = NULL;
-    for (uint32_t i = 0; i < sizes->count; i++) {
-        if (sizes->items[i].cost < least->cost)
-            least = &sizes->items[i];
-        if (strcmp(sizes->items[i].why, "odd") == 0)
-            odd = &sizes->items[i];
+    char text[SIZE_BYTES];
+    struct strbuf names;
+    strbuf_init(&names, d->arena);
+    for (uint32_t i = 0; i < count; i++) {
+        if (at[i].large != large)
+            continue;
+        size_print(&d->graph->dims, &at[i].size, text, sizeof text);
+        strbuf_printf(&names, "%s%s", names.size_bytes > 0 ? " and " : "",
+                      text[0] ? text : "the only size");
     }
-    uint32_t count = 0;
-    if (!is_too_much(whole, least->dims))
-        out[count++] = least;
-    if (odd && odd != least && !is_too_much(whole, odd->dims))
-        out[count++] = odd;
-    if (count == 0 && graph_cost_whole(whole, least->dims) <= LARGE_COST &&
-        graph_cells(whole, least->dims) <= CELLS_MOST) {
-        out[count++] = least;
-        d->large = true;
-        d->count = 1;
-    }
-    return count;
+    return names.data;
 }
 
-void directions_describe(const struct directions *d, uint32_t count, const char *what,
-                         struct outcome *outcome)
+void directions_describe(const struct directions *d, const struct direction_size *at,
+                         uint32_t count, const char *what, struct outcome *outcome)
 {
-    const char *why = d->large ? " is large" : " detaches values";
+    const char *few = name_sizes(d, at, count, true), *many = name_sizes(d, at, count, false);
+    struct strbuf text;
+    strbuf_init(&text, d->arena);
     if (!outcome->ran)
-        snprintf(outcome->detail, sizeof outcome->detail, "not judged: %s%s",
-                 count == 0 ? what : "",
-                 count == 0 ? " is too large" : "no finite derivative was met");
-    else
-        snprintf(outcome->detail, sizeof outcome->detail,
-                 "at %u sizes, along %u directions each%s%s%s%s", count, d->count,
-                 d->widely ? ", and at inputs of a larger range" : "",
-                 d->large || d->detaches ? "; differences not judged: " : "",
-                 d->large || d->detaches ? what : "", d->large || d->detaches ? why : "");
+        strbuf_printf(&text, "not judged: %s%s", count == 0 ? what : "",
+                      count == 0 ? " is too large" : "no finite derivative was met");
+    if (outcome->ran && *many)
+        strbuf_printf(&text, "at %s, along %u direction%s%s%s", many, d->count,
+                      d->count == 1 ? "" : "s each",
+                      d->widely ? ", and at inputs of a larger range" : "", *few ? "; " : "");
+    if (outcome->ran && *few)
+        strbuf_printf(&text, "at %s, which is large, along one, without differences", few);
+    if (outcome->ran && d->detaches)
+        strbuf_printf(&text, "; differences not judged: %s detaches values", what);
+    snprintf(outcome->detail, sizeof outcome->detail, "%s", text.data);
 }

@@ -6,7 +6,8 @@
  *     ⟨cotangents, J·v⟩ = ⟨gradients, v⟩
  *
  * must hold to 1e-9 of the magnitude of the terms: along one drawn direction for each source that
- * is differentiated. Where there are more than DIRECTIONS_MOST, some share one, and a gradient that
+ * is differentiated; or to 1e-13 of all results and gradients, since roundings leave as much of one
+ * that is exactly 0. Where there are more than DIRECTIONS_MOST, some share one, and a gradient that
  * is a billionth of another may be lost beside it. Central differences of the results along the
  * same directions check both, as far as they can: their own error is estimated by a second step.
  * They say nothing of a graph that detaches values on the way, whose gradient is not that of its
@@ -29,16 +30,18 @@ struct directions {
     uint32_t sources;          /* of the graph: inputs, then params */
     /* Set for each point: */
     const int64_t *dims;
-    const struct interp_tensor *values; /* by source */
+    const struct interp_tensor *values;   /* by source */
+    const struct tangent_tensor *results; /* by output of the graph */
     /* By output, NULL: zeros; by source, NULL: it is not differentiated, at all points alike. */
     const struct interp_tensor *const *cotangents, *const *gradients;
     bool finite; /* all results are, at this point */
     bool wide;   /* sources are larger than usual; forward mode alone judges */
+    bool large;  /* the size is: there is one direction, without differences */
     /* Set by directions_begin, or while judging: */
     struct interp_options options;
-    uint32_t count;
+    uint32_t count;                /* of directions, where the size is not large */
+    double scale;                  /* what roundings are a part of */
     bool detaches;                 /* a value that hangs on what is differentiated is detached */
-    bool large;                    /* there is one direction, without differences */
     bool widely;                   /* something was judged where sources are large */
     double usual[DIRECTIONS_MOST]; /* the largest magnitude of terms at usual sources */
     struct error err;
@@ -53,13 +56,24 @@ bool directions_run(struct directions *d, const struct graph *graph,
 /* Judges the gradients at a point. outcome->figure is how much of the allowed difference there is;
  * it ran where some derivative is finite. False with d->err, or with the outcome failed. */
 bool directions_judge(struct directions *d, struct outcome *outcome);
-/* The sizes at which everything can be computed, as a graph that contains this one costs: the
- * cheapest, and an odd one. One of which the cheapest is large is judged along one direction. */
-uint32_t directions_sizes(struct directions *d, const struct graph *whole,
-                          const struct sizes *sizes, const struct size *out[2]);
-/* The detail of an outcome that passed: what was judged at `count` sizes, and what was not; what:
+/* The sizes at which gradients are judged, where `whole` contains their graph: the one that was
+ * asked for, or as far as they are affordable
+ *   - the smallest;
+ *   - an odd one;
+ *   - one at which no dim is 1 and each loop makes several trips, where these have not: what goes
+ *     wrong between rows, or from trip to trip, shows at no smaller one. Where that is too large,
+ *     dims on which no loop hangs are at their least; or nothing is added.
+ * ERR_USAGE in d->err, where what was asked for is no size. */
+#define DIRECTION_SIZES 3
+struct direction_size {
+    struct size size;
+    bool large; /* one direction is judged */
+};
+bool directions_sizes(struct directions *d, const struct graph *whole,
+                      struct direction_size out[DIRECTION_SIZES], uint32_t *out_count);
+/* The detail of an outcome that passed: what was judged at which sizes, and what was not; what:
  * "the block". */
-void directions_describe(const struct directions *d, uint32_t count, const char *what,
-                         struct outcome *outcome);
+void directions_describe(const struct directions *d, const struct direction_size *at,
+                         uint32_t count, const char *what, struct outcome *outcome);
 
 #endif

@@ -115,18 +115,19 @@ static void give(struct gradients *g)
     g->d.gradients = gradients;
 }
 
-static bool judge_at(struct gradients *g, const struct size *size, enum range range,
+static bool judge_at(struct gradients *g, const struct direction_size *at, enum range range,
                      struct outcome *outcome)
 {
     struct whole whole = {.v = g->d.v, .graph = g->step, .arena = g->d.arena};
-    if (!scene_make(&g->scene, &whole, size->dims, &(struct scene_values){"random", FILL_NORMAL, 7},
-                    &g->d.err))
+    if (!scene_make(&g->scene, &whole, at->size.dims,
+                    &(struct scene_values){"random", FILL_NORMAL, 7}, &g->d.err))
         return false;
     if (g->scene.drawn && !scene_load(&g->scene, &g->d.err))
         return false;
     g->d.dims = g->scene.sample.dims;
     g->d.values = g->scene.sources;
     g->d.wide = range == RANGE_WIDE;
+    g->d.large = at->large;
     if (range == RANGE_TAME)
         draw_tame(g);
     if (range == RANGE_WIDE)
@@ -134,21 +135,22 @@ static bool judge_at(struct gradients *g, const struct size *size, enum range ra
     if (!directions_run(&g->d, g->step, g->scene.sources, NULL, &g->found) ||
         !judge_results(g, outcome))
         return false;
+    g->d.results = g->found;
     give(g);
     return directions_judge(&g->d, outcome);
 }
 
 /* At each size, until something fails. */
-static bool judge_all(struct gradients *g, const struct size *const *at, uint32_t count,
+static bool judge_all(struct gradients *g, const struct direction_size *at, uint32_t count,
                       struct outcome *outcome)
 {
     bool ok = true;
     for (uint32_t i = 0; ok && i < count; i++)
-        ok = judge_at(g, at[i], RANGE_NORMAL, outcome);
+        ok = judge_at(g, &at[i], RANGE_NORMAL, outcome);
     for (uint32_t i = 0; ok && !outcome->ran && i < count; i++)
-        ok = judge_at(g, at[i], RANGE_TAME, outcome);
-    for (uint32_t i = 0; ok && !g->d.large && i < count; i++)
-        ok = judge_at(g, at[i], RANGE_WIDE, outcome);
+        ok = judge_at(g, &at[i], RANGE_TAME, outcome);
+    for (uint32_t i = 0; ok && i < count; i++)
+        ok = at[i].large || judge_at(g, &at[i], RANGE_WIDE, outcome);
     return ok;
 }
 
@@ -156,8 +158,7 @@ void judge_gradients(struct verification *v)
 {
     struct outcome *outcome = &v->result.gradients;
     struct arena arena;
-    struct sizes sizes;
-    const struct size *at[2];
+    struct direction_size at[DIRECTION_SIZES];
     arena_init(&arena);
     struct gradients g = {.step = &v->contents->graph, .block = &v->block->graph};
     g.d = (struct directions){.v = v, .arena = &arena, .graph = g.block};
@@ -168,14 +169,12 @@ void judge_gradients(struct verification *v)
     directions_begin(&g.d, differentiated);
     outcome->bound = 1;
     snprintf(v->result.stage, STAGE_BYTES, "gradients");
-    const struct size_wish wish = {v->contents, NULL, v->options, v->budget / 8};
-    bool ok = sizes_choose(&wish, &arena, &sizes, &g.d.err);
-    uint32_t count = ok ? directions_sizes(&g.d, g.step, &sizes, at) : 0;
-    ok = ok && judge_all(&g, at, count, outcome);
+    uint32_t count = 0;
+    bool ok = directions_sizes(&g.d, g.step, at, &count) && judge_all(&g, at, count, outcome);
     if (!ok && outcome->detail[0] == '\0')
         outcome_fail(outcome, "cannot be judged: %s", g.d.err.message);
     if (ok) {
-        directions_describe(&g.d, count, "the block", outcome);
+        directions_describe(&g.d, at, count, "the block", outcome);
         outcome->ran = outcome->pass = true;
     }
     arena_release(&arena);

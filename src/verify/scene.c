@@ -7,9 +7,6 @@
 #include "base/rng.h"
 #include "graph/loops.h"
 
-/* Limit on the cost of a whole reference; above it elements are drawn, where the prims allow
- * that. */
-#define WHOLE_COST 1e8
 #define NUDGED_AT_ONCE 256
 
 /* The package's params are the same source in all scenes: memos know them again. */

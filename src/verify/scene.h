@@ -22,6 +22,9 @@ struct scene {
     const char *what;              /* kind of its values, as text */
 };
 
+/* Limit on the cost of a whole reference; above it elements are drawn, where the prims allow
+ * that. */
+#define WHOLE_COST 1e8
 /* Whether interpreting the whole graph at these sizes costs too much. */
 bool is_too_much(const struct graph *graph, const int64_t *dims);
 /* The kind of values of a scene's inputs. */

@@ -390,55 +390,57 @@ static bool judge_loss(struct stepping *s, struct outcome *outcome)
     s->d.gradients = gradients;
     if (!directions_run(&s->d, &s->loss, s->scene.sources, NULL, &loss))
         return false;
+    s->d.results = loss;
     s->d.finite = isfinite(loss->value.cells[0].f);
     return directions_judge(&s->d, outcome);
 }
 
 /* Everything at one size and kind of inputs; the optimizer is judged once. */
-static bool judge_in(struct stepping *s, const struct size *size, enum range range,
+static bool judge_in(struct stepping *s, const struct direction_size *at, enum range range,
                      struct outcome *gradients, struct outcome *optimizer)
 {
     struct whole whole = {.v = s->d.v, .graph = s->step, .arena = s->d.arena};
     const struct point first = {LARGE_RATE, floor(s->spec->warmup), false, 0, 0};
-    if (!scene_make(&s->scene, &whole, size->dims, &(struct scene_values){"random", FILL_NORMAL, 7},
-                    &s->d.err) ||
+    if (!scene_make(&s->scene, &whole, at->size.dims,
+                    &(struct scene_values){"random", FILL_NORMAL, 7}, &s->d.err) ||
         (s->scene.drawn && !scene_load(&s->scene, &s->d.err)))
         return false;
     s->d.dims = s->scene.sample.dims;
     s->d.values = s->scene.sources;
     s->d.wide = range == RANGE_WIDE;
+    s->d.large = at->large;
     draw(s, range);
     if (!run_at(s, &s->source, &first))
         return false;
     find_gradients(s, &first);
-    bool more = !optimizer->ran && !is_too_much(s->step, size->dims);
+    bool more = !optimizer->ran && !is_too_much(s->step, at->size.dims);
     return judge_loss(s, gradients) && (!more || judge_optimizer(s, optimizer));
 }
 
-static bool judge_with(struct stepping *s, const struct size *size, enum range range,
+static bool judge_with(struct stepping *s, const struct direction_size *at, enum range range,
                        struct outcome *gradients, struct outcome *optimizer)
 {
     struct arena point;
     struct arena *keep = s->keep;
     arena_init(&point);
     s->d.arena = s->keep = &point;
-    bool ok = judge_in(s, size, range, gradients, optimizer);
+    bool ok = judge_in(s, at, range, gradients, optimizer);
     s->d.arena = s->keep = keep;
     arena_release(&point);
     return ok;
 }
 
-static bool judge_all(struct stepping *s, const struct size *const *at, uint32_t count,
+static bool judge_all(struct stepping *s, const struct direction_size *at, uint32_t count,
                       struct verification *v)
 {
     struct outcome *gradients = &v->result.gradients, *optimizer = &v->result.optimizer;
     bool ok = true;
     for (uint32_t i = 0; ok && i < count; i++)
-        ok = judge_with(s, at[i], RANGE_NORMAL, gradients, optimizer);
+        ok = judge_with(s, &at[i], RANGE_NORMAL, gradients, optimizer);
     for (uint32_t i = 0; ok && !(gradients->ran && optimizer->ran) && i < count; i++)
-        ok = judge_with(s, at[i], RANGE_TAME, gradients, optimizer);
-    for (uint32_t i = 0; ok && !s->d.large && i < count; i++)
-        ok = judge_with(s, at[i], RANGE_WIDE, gradients, optimizer);
+        ok = judge_with(s, &at[i], RANGE_TAME, gradients, optimizer);
+    for (uint32_t i = 0; ok && i < count; i++)
+        ok = at[i].large || judge_with(s, &at[i], RANGE_WIDE, gradients, optimizer);
     return ok;
 }
 
@@ -448,17 +450,17 @@ static void conclude(struct outcome *outcome, const char *detail)
     outcome->ran = outcome->pass = true;
 }
 
-static void describe(const struct stepping *s, const struct size *const *at, uint32_t count,
+static void describe(const struct stepping *s, const struct direction_size *at, uint32_t count,
                      struct verification *v)
 {
     char text[DETAIL_BYTES];
-    directions_describe(&s->d, count, "the step", &v->result.gradients);
+    directions_describe(&s->d, at, count, "the step", &v->result.gradients);
     v->result.gradients.ran = v->result.gradients.pass = true;
     snprintf(text, sizeof text, "%s%s%s%s, by definition", s->spec->optimizer,
              strcmp(s->spec->schedule, "constant") != 0 || s->spec->warmup > 0 ? ", schedule" : "",
              s->spec->clip_norm > 0 ? ", clipping" : "",
              s->spec->dynamic_scale ? ", dynamic scale" : "");
-    bool large = count == 0 || is_too_much(s->step, at[0]->dims);
+    bool large = count == 0 || is_too_much(s->step, at[0].size.dims);
     conclude(&v->result.optimizer, v->result.optimizer.ran ? text
                                    : large                 ? "not judged: the step is too large"
                                            : "not judged: no finite gradients were met");
@@ -467,8 +469,7 @@ static void describe(const struct stepping *s, const struct size *const *at, uin
 void judge_step(struct verification *v)
 {
     struct arena arena;
-    struct sizes sizes;
-    const struct size *at[2];
+    struct direction_size at[DIRECTION_SIZES];
     struct outcome *outcomes[] = {&v->result.gradients, &v->result.optimizer};
     struct stepping s = {.spec = v->spec, .step = &v->contents->graph, .keep = &arena};
     arena_init(&arena);
@@ -477,14 +478,12 @@ void judge_step(struct verification *v)
     s.d.sources = s.step->inputs.count + s.step->params.count;
     outcomes[0]->bound = outcomes[1]->bound = 1;
     snprintf(v->result.stage, STAGE_BYTES, "the training step");
-    const struct size_wish wish = {v->contents, NULL, v->options, v->budget / 8};
     uint32_t count = 0;
     bool known = s.optimizer != NULL, ok = known && stepping_find(&s);
     if (ok) {
         directions_begin(&s.d, s.is_trained);
-        ok = sizes_choose(&wish, &arena, &sizes, &s.d.err);
+        ok = directions_sizes(&s.d, &s.source, at, &count);
     }
-    count = ok ? directions_sizes(&s.d, &s.source, &sizes, at) : 0;
     ok = ok && judge_all(&s, at, count, v);
     for (int i = 0; i < 2 && !known; i++)
         conclude(outcomes[i], "not judged: the optimizer has no definition here");
