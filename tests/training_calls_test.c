@@ -69,6 +69,35 @@ static void keeps_the_tape(void **state)
     }
 }
 
+/* Modules that share a runtime take turns; one is unloaded while its tape is out. */
+static void a_tape_keeps_its_module(void **state)
+{
+    (void)state;
+    struct trained *t = &shared;
+    urza_runtime *runtime;
+    urza_runtime_stats stats;
+    urza_error err;
+    size_t bytes;
+    must(urza_runtime_new(NULL, &runtime, &err), &err);
+    const urza_load_options options = {.runtime = runtime};
+    urza_module *a = trained_load(t, &options), *b = trained_load(t, &options);
+    trained_step(t, b, 0);
+    void *bits = trained_copy(t, &bytes);
+    trained_clear(t);
+    urza_tape *tape = begin(t, a);
+    trained_step(t, b, 0);
+    urza_unload(a);
+    urza_runtime_trim(runtime, 0);
+    for (uint32_t k = t->output_count; k < t->step->outputs.count; k++)
+        memset(t->results[k], 1, t->sample.outputs[k].bytes);
+    finish(t, tape, 0);
+    must_have(t, bits, bytes, "a tape of a module that was unloaded");
+    urza_runtime_stats_get(runtime, &stats);
+    assert_int_equal(stats.modules, 1);
+    urza_unload(b);
+    urza_runtime_release(runtime);
+}
+
 /* Tapes of different inputs, whose gradients come in another order. */
 static void many_tapes(void **state)
 {
@@ -504,6 +533,7 @@ int main(void)
         cmocka_unit_test(threads_share_a_module),
         cmocka_unit_test(modules_do_not_know_each_other),
         cmocka_unit_test(params_are_read_where_they_lie),
+        cmocka_unit_test(a_tape_keeps_its_module),
         cmocka_unit_test(counts_both_parts),
         cmocka_unit_test(traces_both_parts),
         cmocka_unit_test(loops_can_be_interrupted),

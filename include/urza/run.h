@@ -37,7 +37,8 @@ extern "C" {
 #endif
 
 typedef struct urza_module urza_module;
-typedef struct urza_result urza_result; /* owns outputs in the runtime's memory */
+typedef struct urza_runtime urza_runtime; /* what modules share: urza/runtime.h */
+typedef struct urza_result urza_result;   /* owns outputs in the runtime's memory */
 
 typedef struct urza_error {
     int code;        /* 0: none; otherwise a class; urza_error_name gives its name */
@@ -85,6 +86,9 @@ typedef struct urza_load_options {
      * the model said so; their results are what they had by then. 0: as many as the model allows.
      */
     int64_t most_trips;
+    /* Whose threads and working memory the module uses; then threads, parallel and its user are the
+     * runtime's, and must not be given here. NULL: those of its own. */
+    urza_runtime *runtime;
 } urza_load_options;
 
 /* A package has at most 1 TiB, and a file at most half the machine's memory: larger ones are
@@ -102,7 +106,8 @@ int urza_load_memory(const void *bytes, size_t size, const urza_load_options *op
  * return CancelledError, and what their outputs hold is not told. Calls without loops, and calls
  * that begin later, are not affected. Accepts NULL. */
 void urza_interrupt(urza_module *module);
-/* No call may be running. Results that are still held stay valid. Accepts NULL. */
+/* Gives a reference back (urza/runtime.h); the last one frees the module. The thread that has it
+ * may have no call running with it. Results that are still held stay valid. Accepts NULL. */
 void urza_unload(urza_module *module);
 
 typedef struct urza_tensor_info {
@@ -208,6 +213,7 @@ void urza_stats_get(const urza_module *module, urza_stats *out);
 }
 #endif
 
+#include "urza/runtime.h"
 #include "urza/train.h"
 
 #endif

@@ -18,7 +18,7 @@ extern "C" {
  * steps. Inputs, parameters and outputs of a call must stay valid and unchanged until its tape was
  * used for the last time; tensors that are not dense are copied, and need not. After the first step
  * of given shapes nothing is allocated, unless more tapes are alive than ever before. Up to 1024
- * may be, each used by one thread at a time. All must be released before unloading the module. */
+ * may be, each used by one thread at a time. A tape keeps its module from being freed. */
 typedef struct urza_tape urza_tape;
 
 /* Whether the package has a backward pass; whether it gives the gradient by an input or a parameter

@@ -26,7 +26,9 @@
  * vectorising does not change the order of additions, and -ffp-contract=off keeps multiplications
  * and additions from being fused. A callee is inlined only if its options differ from the caller's
  * in nothing but the level. */
-#if defined(__clang__) && defined(__x86_64__)
+#if defined(__SANITIZE_THREAD__) /* which cannot run before start, as choosing a version would */
+#define URZA_VECTORISED
+#elif defined(__clang__) && defined(__x86_64__)
 #define URZA_VECTORISED \
     __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #elif defined(__clang__)

@@ -221,10 +221,12 @@ static bool backward(struct pass *p, struct error *err)
     if (!check_counts(p, err) || !check_asked(p, err) || !check_cotangents(p, err) ||
         !check_gradients(p, err))
         return false;
-    if ((bytes = stage(p, NULL)) > 0 && !context_reserve_back_staging(p->context, bytes, err))
-        return false;
     static char none; /* placing without bytes still fills the table */
-    stage(p, bytes > 0 ? p->context->back_staging : &none);
+    char *staging = &none;
+    if ((bytes = stage(p, NULL)) > 0 &&
+        !(staging = context_reserve(p->step, p->context, WORKING_BACK_STAGED, bytes, err)))
+        return false;
+    stage(p, staging);
     p->context->interrupts = atomic_load(&p->step->interrupts);
     if (!p->tape->forward_done && !p->entry->reason &&
         !training_run(p->step, p->context, "forward_train", UINT64_MAX, err))
@@ -262,6 +264,9 @@ URZA_EXPORT int urza_backward(urza_tape *tape, const urza_gradients *gradients, 
 
 URZA_EXPORT void urza_tape_release(urza_tape *tape)
 {
-    if (tape)
-        context_put(tape->module->step, context_of(tape));
+    if (!tape)
+        return;
+    struct urza_module *module = tape->module;
+    context_put(module->step, context_of(tape));
+    urza_unload(module);
 }

@@ -160,11 +160,12 @@ static bool place_tensors(struct urza_module *module, struct call_context *conte
             hold = true;
         }
     }
-    if (staged > 0 && !context_reserve_staging(context, staged, err))
+    char *stage = NULL;
+    if (staged > 0 && !(stage = context_reserve(module, context, WORKING_STAGED, staged, err)))
         return false;
-    if (hold && !(*out_result = result_take(module->results, held, err)))
+    if (hold && !(*out_result = result_take(module->runtime->results, held, err)))
         return false;
-    char *stage = context->staging, *result = hold ? (*out_result)->memory : NULL;
+    char *result = hold ? (*out_result)->memory : NULL;
     for (uint32_t i = 0; i < count; i++) {
         const struct tensor *tensor = &context->tensors[i];
         context->data[i] = tensor->data;

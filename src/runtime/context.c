@@ -1,9 +1,9 @@
-/* Contexts: a new one is made when none is free, and all are reused until the module is unloaded,
- * so in steady state calls allocate nothing. A context's memory only grows, to the needs of the
- * largest shape.
+/* Contexts: a new one is made when none is free, and all are reused until the module is freed, so
+ * in steady state calls allocate nothing. Their working memory is the runtime's between calls, if
+ * the module shares it with others.
  *
  *     block of a context: [ struct | table | key | tensors | data | given ]
- *     its memory:         [ temporaries | scratch of chunk 0 | scratch of chunk 1 | … ] */
+ *     its temporaries:    [ temporaries | scratch of chunk 0 | scratch of chunk 1 | … ] */
 #include <stdlib.h>
 
 #include "runtime/runtime_priv.h"
@@ -45,51 +45,56 @@ static struct call_context *context_new(struct urza_module *module, struct error
 struct call_context *context_take(struct urza_module *module, struct error *err)
 {
     struct pooled *free_one = stack_take(&module->contexts);
-    return free_one ? (struct call_context *)free_one : context_new(module, err);
+    struct call_context *context =
+        free_one ? (struct call_context *)free_one : context_new(module, err);
+    if (!context || context->working)
+        return context;
+    context->working = working_take(module->runtime, err);
+    if (context->working)
+        return context;
+    stack_put(&module->contexts, &context->pooled);
+    return NULL;
 }
 
 void context_put(struct urza_module *module, struct call_context *context)
 {
+    working_end(module->runtime, context->working);
+    if (module->runtime->shared) {
+        working_put(module->runtime, context->working);
+        context->working = NULL;
+    }
     stack_put(&module->contexts, &context->pooled);
 }
 
-/* Replaces the memory by size bytes or more; its content is lost. */
-static bool grow(char **memory, size_t *bytes, size_t size, const char *what, struct error *err)
+char *context_reserve(const struct urza_module *module, struct call_context *context,
+                      enum working_kind kind, size_t size, struct error *err)
 {
-    if (*bytes >= size)
-        return true;
-    free(*memory);
-    *memory = block_new(size);
-    *bytes = *memory ? size : 0;
-    return *memory || fail(err, ERR_NOMEM, "no memory for %zu bytes of %s", size, what);
-}
-
-bool context_reserve_staging(struct call_context *context, size_t size, struct error *err)
-{
-    return grow(&context->staging, &context->staging_bytes, size, "copies of strided tensors", err);
-}
-
-bool context_reserve_back_staging(struct call_context *context, size_t size, struct error *err)
-{
-    return grow(&context->back_staging, &context->back_staging_bytes, size,
-                "tensors of a backward pass", err);
+    return working_reserve(module->runtime, context->working, kind, size, err)
+               ? context->working->parts[kind].memory
+               : NULL;
 }
 
 bool context_ready(const struct urza_module *module, struct call_context *context,
                    struct error *err)
 {
     const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
-    if (context->table_filled)
+    const struct working_part *part = &context->working->parts[WORKING_TEMPORARIES];
+    if (context->table_filled && part->memory == context->table_memory &&
+        part->bytes >= entry->memory_bytes) {
+        working_need(context->working, WORKING_TEMPORARIES, entry->memory_bytes);
         return true;
-    if (!grow(&context->memory, &context->memory_bytes, entry->memory_bytes, "temporaries", err))
+    }
+    if (!working_reserve(module->runtime, context->working, WORKING_TEMPORARIES,
+                         entry->memory_bytes, err))
         return false;
+    context->table_memory = part->memory;
     const struct plan *plan = &module->target->plan;
     for (uint32_t i = 0; i < module->slot_count; i++) {
         uint32_t buffer = module->slot_buffer[i];
         if (buffer == PLAN_NONE)
             continue;
         context->table[i] = plan->buffers.items[buffer].kind == BUFFER_TEMP
-                                ? context->memory + entry->temp_offsets[buffer]
+                                ? part->memory + entry->temp_offsets[buffer]
                                 : module->fixed[buffer];
     }
     context->table_filled = true;
@@ -104,9 +109,8 @@ void contexts_release(struct urza_module *module)
         if (!context) /* another thread had registered the index but not stored the context when the
                          process forked */
             continue;
-        free(context->memory);
-        free(context->staging);
-        free(context->back_staging);
+        if (context->working && context->working->pooled.number == 0)
+            working_free(module->runtime, context->working); /* others go with the runtime */
         free(context);
     }
 }

@@ -61,7 +61,7 @@ void launch_run(struct urza_module *module, const struct shape_launch *launch, v
     if (launch->chunks == 1)
         run_kernel(&split, scratch, 0, 0, launch->extent);
     else
-        pool_run(module->pool, run_chunk, &split, launch->chunks);
+        pool_run(module->runtime->pool, run_chunk, &split, launch->chunks);
 }
 
 /* Whether anything that is wanted hangs on a launch. */
@@ -79,7 +79,7 @@ static uint64_t run_launches(struct urza_module *module, struct call_context *co
 {
     uint64_t ran = 0;
     const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
-    char *scratch = context->memory + entry->scratch_offset;
+    char *scratch = context->table_memory + entry->scratch_offset;
     for (uint32_t i = begin; i < end; i++) {
         const struct shape_launch *launch = &entry->launches[i];
         if (!is_wanted(module, launch, wanted))

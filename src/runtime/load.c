@@ -37,6 +37,8 @@ static bool check_options(const urza_load_options *options, struct error *err)
     if (options->threads > LIMIT_THREADS)
         return fail(err, ERR_LIMIT, "%u threads, at most %d are possible", options->threads,
                     LIMIT_THREADS);
+    if (options->runtime && (options->threads > 0 || options->parallel))
+        return fail(err, ERR_USAGE, "threads are those of the runtime that is given");
     if (options->most_trips < 0)
         return fail(err, ERR_USAGE, "most_trips is %lld", (long long)options->most_trips);
     return true;
@@ -317,19 +319,21 @@ static bool read_into(struct urza_module *module, const void *bytes, size_t size
     return true;
 }
 
-/* Starts threads, and makes the memory and values that are computed from params. */
+/* Joins the runtime, or starts threads, and makes the memory and values that are computed from
+ * params. */
 static bool start(struct urza_module *module, const urza_load_options *options, struct error *err)
 {
+    const urza_runtime_options own = {.threads = module->target ? options->threads : 1,
+                                      .parallel = options->parallel,
+                                      .user = options->user};
     if (module->owner != module)
-        module->pool = module->owner->pool;
-    else
-        module->pool =
-            pool_new(module->target ? module->threads : 1, options->parallel, options->user);
-    if (!module->pool)
-        return fail(err, ERR_NOMEM, "no memory for the thread pool");
-    module->results = results_new();
-    if (!module->results)
-        return fail(err, ERR_NOMEM, "no memory for a pool of results");
+        module->runtime = runtime_ref(module->owner->runtime);
+    else if (options->runtime)
+        module->runtime = runtime_ref(options->runtime);
+    else if (!(module->runtime = runtime_new(&own, false, err)))
+        return false;
+    if (module->owner == module)
+        atomic_fetch_add(&module->runtime->modules, 1);
     return prepare_init(module, err);
 }
 
@@ -392,7 +396,7 @@ static bool load(const struct loading *from, const urza_load_options *options,
     if (!module)
         return fail(err, ERR_NOMEM, "no memory for a module");
     arena_init(&module->arena);
-    module->threads = options->threads > 0 ? options->threads : 1;
+    module->references = 1;
     module->chunks = options->chunks;
     module->on_event = options->on_event;
     module->user = options->user;
@@ -503,17 +507,24 @@ URZA_EXPORT int urza_load(const char *path, const urza_load_options *options, ur
     return public_result(ok, &e, err);
 }
 
+URZA_EXPORT urza_module *urza_retain(urza_module *module)
+{
+    if (module)
+        atomic_fetch_add(&module->references, 1);
+    return module;
+}
+
 URZA_EXPORT void urza_unload(urza_module *module)
 {
-    if (!module)
+    if (!module || atomic_fetch_sub(&module->references, 1) != 1)
         return;
     int cancel;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     urza_unload(module->step);
-    if (module->owner == module)
-        pool_free(module->pool);
     contexts_release(module);
-    results_unload(module->results);
+    if (module->runtime && module->owner == module)
+        atomic_fetch_sub(&module->runtime->modules, 1);
+    runtime_unref(module->runtime);
     shapes_release(module);
     prepare_release(module);
     image_unmap(&module->image);

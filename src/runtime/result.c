@@ -76,6 +76,21 @@ void result_put(struct urza_result *result)
     unref(pool);
 }
 
+void results_trim(struct result_pool *pool)
+{
+    struct urza_result *without = NULL;
+    for (struct urza_result *result; (result = (struct urza_result *)stack_take(&pool->stack));) {
+        drop_memory(result);
+        result->below = without;
+        without = result;
+    }
+    while (without) {
+        struct urza_result *result = without;
+        without = result->below;
+        stack_put(&pool->stack, &result->pooled);
+    }
+}
+
 void results_unload(struct result_pool *pool)
 {
     if (!pool)

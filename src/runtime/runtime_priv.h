@@ -1,15 +1,16 @@
 /* Shared by the files of the runtime.
  *
- * After loading a module is immutable, except for the shape cache, the pools of contexts and
- * results, and its statistics, which are accessed by atomics. A call takes a context from the pool
- * and has it to itself until it puts it back. Only loading, a shape seen for the first time and the
- * interpreter allocate. There are no locks, since the child of a fork could find one locked for
- * ever. Every allocation may fail and is checked. */
+ * After loading a module is immutable, except for the shape cache, the pool of contexts, its
+ * references and its statistics, which are accessed by atomics. A call takes a context from the
+ * pool and has it to itself until it puts it back. Only loading, a shape seen for the first time
+ * and the interpreter allocate. There are no locks, since the child of a fork could find one locked
+ * for ever. Every allocation may fail and is checked. */
 #ifndef URZA_RUNTIME_PRIV_H
 #define URZA_RUNTIME_PRIV_H
 
 #include "package/package.h"
 #include "runtime/parts_priv.h"
+#include "runtime/shared_priv.h"
 #include "runtime/shapes_priv.h"
 
 /* Launches of less estimated work (in scalar operations) run on the calling thread, since waking
@@ -28,19 +29,15 @@ struct context_stats {
     _Atomic uint64_t calls, native_calls, fallback_calls, launches, shape_misses, copied_inputs;
 };
 
-/* The working memory of one call. Only the owner accesses it, except for entry and stats, which
+/* The state of one call. Only the owner accesses it, except for entry and stats, which
  * other threads read. The shape entry that `entry` points to is not freed (shapes.c), also between
  * calls. */
 struct call_context {
     struct pooled pooled;
     struct shape_entry *_Atomic entry;
-    bool table_filled; /* the table matches the current entry and memory */
-    char *memory;
-    size_t memory_bytes;
-    char *staging; /* dense copies of strided tensors */
-    size_t staging_bytes;
-    char *back_staging; /* the same, of a backward pass */
-    size_t back_staging_bytes;
+    bool table_filled;       /* the table matches the current entry and table_memory */
+    char *table_memory;      /* temporaries */
+    struct working *working; /* between calls NULL, if the runtime is shared */
     struct urza_tape tape;
     void **table;              /* pointer tables of all launches: module.slot_count */
     uint32_t interrupts;       /* of the module, when the call began */
@@ -49,21 +46,6 @@ struct call_context {
     void **data;               /* dense memory of each tensor */
     struct guard_input *given; /* by input */
     struct context_stats stats;
-};
-
-/* The results of one module. The module and each result that the host holds count as references, so
- * a result may be released after its module was unloaded. */
-struct result_pool {
-    struct stack stack;
-    _Atomic uint32_t references;
-    _Atomic bool unloaded; /* no more results are taken: released memory is freed at once */
-};
-
-struct urza_result {
-    struct pooled pooled;
-    struct result_pool *pool;
-    void *memory;
-    size_t memory_bytes;
 };
 
 /* The slot of a context's table that gets the pointer of an input or output. */
@@ -99,9 +81,9 @@ struct urza_module {
     const char *step_text; /* urza_step_text */
     struct image image;
     urza_kernel_fn **kernels; /* by index in the target's table */
-    struct pool *pool;        /* the owner's */
-    uint32_t threads;
-    uint32_t chunks; /* of every launch; 0: chosen by launch_chunks */
+    struct urza_runtime *runtime;
+    _Atomic uint32_t references; /* of an owner */
+    uint32_t chunks;             /* of every launch; 0: chosen by launch_chunks */
     void (*on_event)(void *user, const urza_event *event);
     void *user;
 
@@ -148,7 +130,6 @@ struct urza_module {
     struct trace trace;
     struct shape_cache shapes;
     struct stack contexts;
-    struct result_pool *results;
     _Atomic uint64_t arena_bytes, intermediate_bytes;
     const char *_Atomic last_fallback; /* the reason, which lives as long as the module; NULL: none
                                           yet */
@@ -183,18 +164,14 @@ void prepare_release(struct urza_module *module);
 /* context.c */
 struct call_context *context_take(struct urza_module *module, struct error *err);
 void context_put(struct urza_module *module, struct call_context *context);
-bool context_reserve_staging(struct call_context *context, size_t size, struct error *err);
-bool context_reserve_back_staging(struct call_context *context, size_t size, struct error *err);
+/* Working memory of size bytes or more; its content is lost. */
+char *context_reserve(const struct urza_module *module, struct call_context *context,
+                      enum working_kind kind, size_t size, struct error *err);
 /* Ensures memory and a filled pointer table for the context's entry. */
 bool context_ready(const struct urza_module *module, struct call_context *context,
                    struct error *err);
 void contexts_release(struct urza_module *module);
 
-/* result.c */
-struct result_pool *results_new(void); /* NULL: no memory */
-struct urza_result *result_take(struct result_pool *pool, size_t size, struct error *err);
-void result_put(struct urza_result *result); /* from any thread, also after results_unload */
-void results_unload(struct result_pool *pool);
 /* Each statistic has one writer, so adding needs no locked instruction. */
 static inline void stat_add(_Atomic uint64_t *stat, uint64_t amount)
 {

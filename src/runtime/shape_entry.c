@@ -95,11 +95,11 @@ static bool lay_out_temps(const struct plan *plan, struct shape_entry *entry, bo
 static uint32_t count_finer(const struct urza_module *module, int64_t work, int64_t extent,
                             int64_t scratch_stride)
 {
-    int64_t chunks = (int64_t)module->threads * CHUNKS_PER_THREAD, scratch;
+    int64_t chunks = (int64_t)module->runtime->threads * CHUNKS_PER_THREAD, scratch;
     chunks = chunks < LIMIT_THREADS ? chunks : LIMIT_THREADS;
     chunks = chunks < extent ? chunks : extent;
     bool fits = checked_mul_i64(scratch_stride, chunks, &scratch) && scratch <= FINER_SCRATCH_BYTES;
-    return fits && work / chunks >= PARALLEL_WORK ? (uint32_t)chunks : module->threads;
+    return fits && work / chunks >= PARALLEL_WORK ? (uint32_t)chunks : module->runtime->threads;
 }
 
 uint32_t launch_chunks(const struct urza_module *module, const struct plan_launch *launch,
@@ -109,7 +109,7 @@ uint32_t launch_chunks(const struct urza_module *module, const struct plan_launc
     int64_t work;
     if (module->chunks > 0 && extent > 0)
         return extent < module->chunks ? (uint32_t)extent : module->chunks;
-    if (module->threads == 1 || extent <= 1)
+    if (module->runtime->threads == 1 || extent <= 1)
         return 1;
     /* The exact number of operations where it is known: the estimate counts partial blocks of rows
      * as full. */
@@ -119,8 +119,8 @@ uint32_t launch_chunks(const struct urza_module *module, const struct plan_launc
         work = INT64_MAX;
     if (work < PARALLEL_WORK)
         return 1;
-    return extent < module->threads ? (uint32_t)extent
-                                    : count_finer(module, work, extent, scratch_stride);
+    return extent < module->runtime->threads ? (uint32_t)extent
+                                             : count_finer(module, work, extent, scratch_stride);
 }
 
 static size_t buffer_bytes(const struct plan *plan, uint32_t buffer, const int64_t *dims)

@@ -203,7 +203,7 @@ static void results_beyond_the_pool_are_freed(void **state)
     struct error e;
     struct urza_result *held[POOLED_MAX + 5];
     for (int i = 0; i < POOLED_MAX + 5; i++) {
-        held[i] = result_take(module->results, 100, &e);
+        held[i] = result_take(module->runtime->results, 100, &e);
         assert_non_null(held[i]);
     }
     for (int i = 0; i < POOLED_MAX + 5; i++)

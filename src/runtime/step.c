@@ -128,10 +128,11 @@ static bool run(struct stepping *s, struct error *err)
         !(s->entry = shapes_find(module, context, err)) || !check_outputs(s, err) ||
         (!s->entry->reason && !context_ready(module, context, err)))
         return false;
+    char *staging = &none;
     size_t bytes = place(s, NULL);
-    if (bytes > 0 && !context_reserve_staging(context, bytes, err))
+    if (bytes > 0 && !(staging = context_reserve(module, context, WORKING_STAGED, bytes, err)))
         return false;
-    place(s, bytes > 0 ? context->staging : &none);
+    place(s, staging);
     if (!(s->entry->reason ? fallback_run(module, context, s->entry->reason, err)
                            : execute(module, context, err)))
         return false;

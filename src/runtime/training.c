@@ -235,9 +235,9 @@ static bool place_tensors(const struct urza_module *step, struct call_context *c
     size_t staged = 0;
     for (uint32_t i = 0; i < count; i++)
         staged += context->tensors[i].dense ? 0 : staged_bytes(context->tensors[i].size_bytes);
-    if (staged > 0 && !context_reserve_staging(context, staged, err))
+    char *stage = NULL;
+    if (staged > 0 && !(stage = context_reserve(step, context, WORKING_STAGED, staged, err)))
         return false;
-    char *stage = context->staging;
     for (uint32_t i = 0; i < count; i++) {
         const struct tensor *tensor = &context->tensors[i];
         context->data[i] = tensor->data;
@@ -343,9 +343,10 @@ URZA_EXPORT int urza_forward_train(urza_module *module, const DLTensor *inputs,
     if (!context)
         return public_result(false, &e, err);
     bool ok = forward(module, context, &request, &e);
-    if (ok)
+    if (ok) {
+        urza_retain(module);
         *out_tape = &context->tape;
-    else
+    } else
         context_put(module->step, context);
     return public_result(ok, &e, err);
 }
