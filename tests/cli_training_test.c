@@ -287,6 +287,62 @@ static void test_sizes_in_elements(void **state)
          "input 'k': dim 'k' is 10, expected 1 to 9");
 }
 
+static void must_be_classes(struct fixture *f, const char *file, const char *classes)
+{
+    struct npy npy;
+    struct error err;
+    size_t size;
+    const char *data = get(f, file, &size);
+    assert_true(npy_parse(data, size, &f->arena, &npy, &err));
+    assert_int_equal(npy.data_bytes, strlen(classes) * sizeof(float));
+    for (size_t i = 0; classes[i] != '\0'; i++) {
+        float value = ((const float *)npy.data)[i];
+        char found = isnan(value) ? 'n' : isinf(value) ? 'i' : '1';
+        if (found != classes[i])
+            TEST_FAILED("%s[%zu] is %g, expected class %c", file, i, (double)value, classes[i]);
+    }
+}
+
+/* Zeros of padding are multiplied (docs/training.md): y[i] = x[i - 1] ∞ + x[i] + x[i + 1], and
+ * grad.x[i] = dy[i + 1] ∞ + dy[i] + dy[i - 1], with zeros outside. So the kernels do as the
+ * interpreter does. */
+static void test_infinite_weights_meet_padding(void **state)
+{
+    struct fixture *f = *state;
+    static const char text[] =
+        "{\"format\": \"urza.blueprint/1\", \"dims\": {\"L\": {\"max\": 99}}, \"inputs\": ["
+        "{\"id\": \"x\", \"dtype\": \"f32\", \"shape\": [1, 1, \"L\"]},"
+        " {\"id\": \"w\", \"dtype\": \"f32\", \"shape\": [1, 1, 3]}], \"nodes\": ["
+        "{\"id\": \"y\", \"op\": \"conv1d\", \"in\": [\"x\", \"w\"],"
+        " \"attrs\": {\"padding\": 1}}], \"outputs\": [\"y\"]}";
+    static const char *const targets[] = {"", " --target interpreter"};
+    const float x[5] = {1, 2, 3, 4, 5}, w[3] = {INFINITY, 1, 1}, ones[3] = {1, 1, 1};
+    const float ends[5] = {INFINITY, 1, 1, 1, 1};
+    put_npy(f, "x.npy", "<f4", 3, (int64_t[]){1, 1, 5}, x);
+    put_npy(f, "w.npy", "<f4", 3, (int64_t[]){1, 1, 3}, w);
+    put_npy(f, "ones.npy", "<f4", 3, (int64_t[]){1, 1, 3}, ones);
+    put_npy(f, "ends.npy", "<f4", 3, (int64_t[]){1, 1, 5}, ends);
+    compile(f, text, " --backward --strategy fast --target native");
+    for (size_t i = 0; i < 2; i++) {
+        char line[256];
+        snprintf(line, sizeof line,
+                 "run net.urza --backward --in x=x.npy --in w=w.npy --cotangent y=x.npy"
+                 " --out out%s",
+                 targets[i]);
+        expect(f, ERR_NONE, line);
+        must_be_classes(f, "out/y.npy", "niiii");
+        must_be_classes(f, "out/grad.x.npy", "iiiin"); /* PyTorch: iiii1 */
+        must_be_classes(f, "out/grad.w.npy", "111");
+        snprintf(line, sizeof line,
+                 "run net.urza --backward --in x=x.npy --in w=ones.npy --cotangent y=ends.npy"
+                 " --out out%s",
+                 targets[i]);
+        expect(f, ERR_NONE, line);
+        must_be_classes(f, "out/grad.x.npy", "ii111");
+        must_be_classes(f, "out/grad.w.npy", "nii");
+    }
+}
+
 static void test_compile_refuses(void **state)
 {
     struct fixture *f = *state;
@@ -439,11 +495,16 @@ int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
     const struct CMUnitTest tests[] = {
-        CLI_TEST(test_against_torch, build),     CLI_TEST(test_json, build),
-        CLI_TEST(test_names_of_files, build),    CLI_TEST(test_compile_refuses, build),
-        CLI_TEST(test_run_refuses, build),       CLI_TEST(test_program, build),
-        CLI_TEST(test_inspect, build),           CLI_TEST(test_sizes_in_expressions, build),
+        CLI_TEST(test_against_torch, build),
+        CLI_TEST(test_json, build),
+        CLI_TEST(test_names_of_files, build),
+        CLI_TEST(test_compile_refuses, build),
+        CLI_TEST(test_run_refuses, build),
+        CLI_TEST(test_program, build),
+        CLI_TEST(test_inspect, build),
+        CLI_TEST(test_sizes_in_expressions, build),
         CLI_TEST(test_sizes_in_elements, build),
+        CLI_TEST(test_infinite_weights_meet_padding, build),
     };
     return cmocka_run_group_tests_name("cli-training", tests, NULL, NULL);
 }
