@@ -244,6 +244,7 @@ static void test_too_few_values(void **state)
     struct outcome seen = expect(f, ERR_NONE, "inspect net.urza");
     assert_non_null(strstr(seen.out, "2 to 8"));
     assert_non_null(strstr(seen.out, few));
+    says(f, ERR_USAGE, "compile net.json --training --backward --specialise B=1", few);
     float x[] = {1, 2, 3, 5, 8, 13};
     put_npy(f, "x.npy", "<f4", 2, (int64_t[]){1, 3}, x);
     says(f, ERR_INPUT, "run net.urza --in x=x.npy", "dim 'B' is 1, expected 2 to 8");

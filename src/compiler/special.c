@@ -21,12 +21,14 @@ static bool take_value(const char *text, const struct dim_name *name, const char
         value = 10 * value + (*at - '0');
     if (at == text || *at != '\0')
         return fail(err, ERR_USAGE, "'%.40s' is no size of '%.100s'", text, given);
+    const char *open = name->why ? " (" : "", *why = name->why ? name->why : "";
+    const char *close = name->why ? ")" : "";
     if (value < name->min || value > name->max)
-        return fail(err, ERR_USAGE, "'%.100s' is %lld to %lld, never %s", given,
-                    (long long)name->min, (long long)name->max, text);
+        return fail(err, ERR_USAGE, "'%.100s' is %lld to %lld, never %s%s%s%s", given,
+                    (long long)name->min, (long long)name->max, text, open, why, close);
     if (value % name->multiple_of != 0)
-        return fail(err, ERR_USAGE, "'%.100s' is a multiple of %lld, never %s", given,
-                    (long long)name->multiple_of, text);
+        return fail(err, ERR_USAGE, "'%.100s' is a multiple of %lld, never %s%s%s%s", given,
+                    (long long)name->multiple_of, text, open, why, close);
     *out = value;
     return true;
 }
