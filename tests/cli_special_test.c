@@ -70,6 +70,19 @@ static void sizes_have_their_own_kernels(void **state)
     assert_string_equal(general, kernels_at(f, "B=1,S=11"));
 }
 
+/* Of two that name as many dims, a call that fits both runs the first. */
+static void the_first_of_equals_counts(void **state)
+{
+    struct fixture *f = *state;
+    put_block(f);
+    expect(f, ERR_NONE,
+           "compile net.json --specialise B=2 --specialise S=12 --strategy fast --target native "
+           "-o net.urza");
+    const char *both = kernels_at(f, "B=2,S=12");
+    assert_string_equal(both, kernels_at(f, "B=2,S=11"));
+    assert_string_not_equal(both, kernels_at(f, "B=3,S=12"));
+}
+
 static void a_training_step_too(void **state)
 {
     struct fixture *f = *state;
@@ -110,6 +123,11 @@ static void wrong_sizes_are_refused(void **state)
         {"--specialise X=1", "no dim is named 'X'"},
         {"--specialise B=0", "'B' is 1 to 256, never 0"},
         {"--specialise B", "expected NAME=SIZE"},
+        {"--specialise=", "--specialise is empty, expected LIST"},
+        {"--specialise=B=1 --specialize=", "--specialize is empty"},
+        {"--specialise=B=1,", "'', expected NAME=SIZE"},
+        {"--dim=", "--dim is empty, expected NAME=SIZE"},
+        {"--target=", "the list of targets is empty"},
         {"--specialise B=1,B=1", "'B' is given twice"},
         {"--specialise B=1 --specialize B=1", "'B=1' is given twice"},
         {"--dim S=12 --specialise B=1,S=12", "no dim is named 'S'"},
@@ -130,9 +148,8 @@ int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
     const struct CMUnitTest tests[] = {
-        CLI_TEST(sizes_have_their_own_kernels, build),
-        CLI_TEST(a_training_step_too, build),
-        CLI_TEST(spelled_names_too, build),
+        CLI_TEST(sizes_have_their_own_kernels, build), CLI_TEST(the_first_of_equals_counts, build),
+        CLI_TEST(a_training_step_too, build),          CLI_TEST(spelled_names_too, build),
         CLI_TEST(wrong_sizes_are_refused, build),
     };
     return cmocka_run_group_tests_name("cli-special", tests, NULL, NULL);

@@ -220,14 +220,57 @@ static void test_refuses(void **state)
          "'m' is the running statistic of another node, too");
 }
 
+#define NORM_OF(dims, shape)                                                         \
+    "{\"format\": \"urza.blueprint/1\", \"name\": \"few\", \"dims\": {" dims         \
+    "}, \"inputs\": [{\"id\": \"x\", \"dtype\": \"f32\", \"shape\": [" shape         \
+    "]}], \"params\": [{\"id\": \"m\", \"dtype\": \"f32\", \"shape\": [3],"          \
+    " \"init\": {\"kind\": \"zeros\"}}, {\"id\": \"v\", \"dtype\": \"f32\","         \
+    " \"shape\": [3], \"init\": {\"kind\": \"ones\"}}], \"nodes\": [{\"id\": \"y\"," \
+    " \"op\": \"batch_norm\", \"in\": [\"x\", \"m\", \"v\"]}], \"outputs\": [\"y\"]}"
+
+/* One value of each channel has no unbiased variance: such sizes are refused by name, or by the
+ * compiler where they are all there are; two are enough. */
+static void test_too_few_values(void **state)
+{
+    struct fixture *f = *state;
+    static const char few[] = "'batch_norm' in training mode needs 2 values of each channel";
+    static const char batch[] = NORM_OF("\"B\": {\"max\": 8}", "\"B\", 3");
+    static const char image[] =
+        NORM_OF("\"B\": {\"max\": 8}, \"H\": {\"min\": 2, \"max\": 9}", "\"B\", 3, \"H\", 1");
+    static const char one[] = NORM_OF("", "1, 3, 1"), single[] = NORM_OF("", "2, 3, 1");
+    compile(f, batch, " --strategy fast --target native");
+    expect(f, ERR_NONE, "run net.urza --dims B=1");
+    compile(f, batch, " --training --backward --target native"); /* verified */
+    struct outcome seen = expect(f, ERR_NONE, "inspect net.urza");
+    assert_non_null(strstr(seen.out, "2 to 8"));
+    assert_non_null(strstr(seen.out, few));
+    says(f, ERR_USAGE, "compile net.json --training --backward --specialise B=1", few);
+    float x[] = {1, 2, 3, 5, 8, 13};
+    put_npy(f, "x.npy", "<f4", 2, (int64_t[]){1, 3}, x);
+    says(f, ERR_INPUT, "run net.urza --in x=x.npy", "dim 'B' is 1, expected 2 to 8");
+    says(f, ERR_INPUT, "run net.urza --in x=x.npy", few);
+    put_npy(f, "x.npy", "<f4", 2, (int64_t[]){2, 3}, x);
+    expect(f, ERR_NONE, "run net.urza --in x=x.npy --out two");
+    const float *variance = floats(f, "two/new.v.npy", 3); /* 0.9 + 0.1 (a - b)²/2 */
+    for (int i = 0; i < 3; i++)
+        assert_true(fabsf(variance[i] - (0.9F + 0.05F * (x[3 + i] - x[i]) * (x[3 + i] - x[i]))) <
+                    0x1p-18F);
+    compile(f, image, " --training --backward --strategy fast --target native");
+    seen = expect(f, ERR_NONE, "inspect net.urza");
+    assert_null(strstr(seen.out, few)); /* two pixels are enough for a batch of one */
+    compile(f, single, " --training --backward --strategy fast --target native");
+    put(f, "one.json", one, strlen(one));
+    says(f, ERR_SHAPE, "compile one.json --training --backward", few);
+    says(f, ERR_SHAPE, "compile one.json --training --backward", "node 'y'");
+}
+
 int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
     const struct CMUnitTest tests[] = {
-        CLI_TEST(test_batch_norm, build),
-        CLI_TEST(test_backward, build),
-        CLI_TEST(test_dropout, build),
-        CLI_TEST(test_refuses, build),
+        CLI_TEST(test_batch_norm, build),     CLI_TEST(test_backward, build),
+        CLI_TEST(test_dropout, build),        CLI_TEST(test_refuses, build),
+        CLI_TEST(test_too_few_values, build),
     };
     return cmocka_run_group_tests_name("cli-training-mode", tests, NULL, NULL);
 }

@@ -200,6 +200,149 @@ static void test_names_of_files(void **state)
     assert_memory_equal(npy.data, dy, sizeof dy);
 }
 
+static void must_be_rows(struct fixture *f, const char *file, int64_t rows, const float *values)
+{
+    struct npy npy;
+    struct error err;
+    size_t size;
+    const char *data = get(f, file, &size);
+    assert_true(npy_parse(data, size, &f->arena, &npy, &err));
+    assert_int_equal(npy.rank, 2);
+    assert_int_equal(npy.shape[0], rows);
+    if (values)
+        assert_memory_equal(npy.data, values, (size_t)rows * 2 * sizeof *values);
+}
+
+/* Where a dim stands in expressions only, files tell it as they do in a call. */
+static void test_sizes_in_expressions(void **state)
+{
+    struct fixture *f = *state;
+    static const char text[] =
+        "{\"format\": \"urza.blueprint/1\", \"dims\": {\"B\": {\"max\": 9}}, \"inputs\": ["
+        "{\"id\": \"x\", \"dtype\": \"f32\", \"shape\": [\"B + 1\", 2]},"
+        " {\"id\": \"z\", \"dtype\": \"f32\", \"shape\": [\"2*B\", 2]}], \"params\": ["
+        "{\"id\": \"w\", \"dtype\": \"f32\", \"shape\": [2], \"init\": {\"kind\": \"ones\"}}],"
+        " \"nodes\": [{\"id\": \"y\", \"op\": \"mul\", \"in\": [\"x\", \"w\"]},"
+        " {\"id\": \"u\", \"op\": \"mul\", \"in\": [\"z\", \"w\"]}], \"outputs\": [\"y\", \"u\"]}";
+    static const struct {
+        const char *line, *words;
+    } refused[] = {
+        {"--in x=six.npy --in z=eight.npy --cotangent y=six.npy", "dim 0 is 8, expected 10"},
+        {"--in x=six.npy --in z=ten.npy --cotangent y=eight.npy", "cotangent of 'y'"},
+        {"--in x=twenty.npy --random 1", "input 'x': dim 'B' is 19, expected 1 to 9"},
+        {"--cotangent u=five.npy --random 1", "cotangent of 'u'"},
+        {"--cotangent u=twenty.npy --random 1", "cotangent of 'u': dim 'B' is 10"},
+    };
+    float values[40];
+    static const struct {
+        const char *file;
+        int64_t rows;
+    } files[] = {
+        {"five.npy", 5}, {"six.npy", 6}, {"eight.npy", 8}, {"ten.npy", 10}, {"twenty.npy", 20}};
+    for (int i = 0; i < 40; i++)
+        values[i] = (float)i - 3.5F;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        put_npy(f, files[i].file, "<f4", 2, (int64_t[]){files[i].rows, 2}, values);
+    compile(f, text, " --backward --strategy fast --target native");
+    expect(f, ERR_NONE,
+           "run net.urza --backward --in x=six.npy --in z=ten.npy --cotangent y=six.npy"
+           " --out out");
+    must_be_rows(f, "out/grad.x.npy", 6, values); /* w is 1 */
+    must_be_rows(f, "out/grad.z.npy", 10, NULL);
+    expect(f, ERR_NONE, "run net.urza --in x=six.npy --random 1 --out some");
+    must_be_rows(f, "some/u.npy", 10, NULL);
+    expect(f, ERR_NONE,
+           "run net.urza --backward --cotangent u=eight.npy --random 1 --dims B=2 --out told");
+    must_be_rows(f, "told/grad.z.npy", 8, values);
+    must_be_rows(f, "told/grad.x.npy", 5, NULL);
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        char line[256];
+        snprintf(line, sizeof line, "run net.urza --backward %s", refused[i].line);
+        says(f, ERR_INPUT, line, refused[i].words);
+    }
+}
+
+/* So do elements of files: the first k rows of x. */
+static void test_sizes_in_elements(void **state)
+{
+    struct fixture *f = *state;
+    static const char text[] = "{\"format\": \"urza.blueprint/1\", \"graph\": \"graph \\\"g\\\"\\n"
+                               "dim N 9..20 multiple 1\\ndim k 1..9 multiple 1\\n"
+                               "%1 = input \\\"x\\\" : f32[N, 2]\\n"
+                               "%2 = input \\\"k\\\" : i64[]\\n"
+                               "%3 = slice %1 {start [0, 0], step [1, 1]} : f32[k, 2]\\n"
+                               "element \\\"k\\\" 0 size 0 tells k\\n"
+                               "output \\\"y\\\" %3\\n\"}";
+    const float dy[] = {2, 3, 5, 7, 11, 13};
+    put_npy(f, "k.npy", "<i8", 0, NULL, (int64_t[]){3});
+    put_npy(f, "dy.npy", "<f4", 2, (int64_t[]){3, 2}, dy);
+    compile(f, text, " --backward --strategy fast --target native");
+    expect(f, ERR_NONE,
+           "run net.urza --backward --in k=k.npy --random 1 --dims N=10 --cotangent y=dy.npy"
+           " --out out");
+    const float expected[20] = {2, 3, 5, 7, 11, 13};
+    must_be_rows(f, "out/grad.x.npy", 10, expected);
+    put_npy(f, "k.npy", "<i8", 0, NULL, (int64_t[]){10});
+    says(f, ERR_INPUT, "run net.urza --backward --in k=k.npy --random 1",
+         "input 'k': dim 'k' is 10, expected 1 to 9");
+}
+
+static void must_be_classes(struct fixture *f, const char *file, const char *classes)
+{
+    struct npy npy;
+    struct error err;
+    size_t size;
+    const char *data = get(f, file, &size);
+    assert_true(npy_parse(data, size, &f->arena, &npy, &err));
+    assert_int_equal(npy.data_bytes, strlen(classes) * sizeof(float));
+    for (size_t i = 0; classes[i] != '\0'; i++) {
+        float value = ((const float *)npy.data)[i];
+        char found = isnan(value) ? 'n' : isinf(value) ? 'i' : '1';
+        if (found != classes[i])
+            TEST_FAILED("%s[%zu] is %g, expected class %c", file, i, (double)value, classes[i]);
+    }
+}
+
+/* Zeros of padding are multiplied (docs/training.md): y[i] = x[i - 1] ∞ + x[i] + x[i + 1], and
+ * grad.x[i] = dy[i + 1] ∞ + dy[i] + dy[i - 1], with zeros outside. So the kernels do as the
+ * interpreter does. */
+static void test_infinite_weights_meet_padding(void **state)
+{
+    struct fixture *f = *state;
+    static const char text[] =
+        "{\"format\": \"urza.blueprint/1\", \"dims\": {\"L\": {\"max\": 99}}, \"inputs\": ["
+        "{\"id\": \"x\", \"dtype\": \"f32\", \"shape\": [1, 1, \"L\"]},"
+        " {\"id\": \"w\", \"dtype\": \"f32\", \"shape\": [1, 1, 3]}], \"nodes\": ["
+        "{\"id\": \"y\", \"op\": \"conv1d\", \"in\": [\"x\", \"w\"],"
+        " \"attrs\": {\"padding\": 1}}], \"outputs\": [\"y\"]}";
+    static const char *const targets[] = {"", " --target interpreter"};
+    const float x[5] = {1, 2, 3, 4, 5}, w[3] = {INFINITY, 1, 1}, ones[3] = {1, 1, 1};
+    const float ends[5] = {INFINITY, 1, 1, 1, 1};
+    put_npy(f, "x.npy", "<f4", 3, (int64_t[]){1, 1, 5}, x);
+    put_npy(f, "w.npy", "<f4", 3, (int64_t[]){1, 1, 3}, w);
+    put_npy(f, "ones.npy", "<f4", 3, (int64_t[]){1, 1, 3}, ones);
+    put_npy(f, "ends.npy", "<f4", 3, (int64_t[]){1, 1, 5}, ends);
+    compile(f, text, " --backward --strategy fast --target native");
+    for (size_t i = 0; i < 2; i++) {
+        char line[256];
+        snprintf(line, sizeof line,
+                 "run net.urza --backward --in x=x.npy --in w=w.npy --cotangent y=x.npy"
+                 " --out out%s",
+                 targets[i]);
+        expect(f, ERR_NONE, line);
+        must_be_classes(f, "out/y.npy", "niiii");
+        must_be_classes(f, "out/grad.x.npy", "iiiin"); /* PyTorch: iiii1 */
+        must_be_classes(f, "out/grad.w.npy", "111");
+        snprintf(line, sizeof line,
+                 "run net.urza --backward --in x=x.npy --in w=ones.npy --cotangent y=ends.npy"
+                 " --out out%s",
+                 targets[i]);
+        expect(f, ERR_NONE, line);
+        must_be_classes(f, "out/grad.x.npy", "ii111");
+        must_be_classes(f, "out/grad.w.npy", "nii");
+    }
+}
+
 static void test_compile_refuses(void **state)
 {
     struct fixture *f = *state;
@@ -352,10 +495,16 @@ int main(void)
 {
     char *build = getenv("URZA_BUILD_DIR");
     const struct CMUnitTest tests[] = {
-        CLI_TEST(test_against_torch, build),  CLI_TEST(test_json, build),
-        CLI_TEST(test_names_of_files, build), CLI_TEST(test_compile_refuses, build),
-        CLI_TEST(test_run_refuses, build),    CLI_TEST(test_program, build),
+        CLI_TEST(test_against_torch, build),
+        CLI_TEST(test_json, build),
+        CLI_TEST(test_names_of_files, build),
+        CLI_TEST(test_compile_refuses, build),
+        CLI_TEST(test_run_refuses, build),
+        CLI_TEST(test_program, build),
         CLI_TEST(test_inspect, build),
+        CLI_TEST(test_sizes_in_expressions, build),
+        CLI_TEST(test_sizes_in_elements, build),
+        CLI_TEST(test_infinite_weights_meet_padding, build),
     };
     return cmocka_run_group_tests_name("cli-training", tests, NULL, NULL);
 }

@@ -69,6 +69,38 @@ def best_ms(call, seconds):
     return best * 1e-6
 
 
+def take_turns(ours, peers, options, seconds):
+    """The least time of each contestant over all rounds, in ms; ours: a call that gives its own."""
+    times = [math.inf] * (len(peers) + 1)
+    for _ in range(options.rounds):
+        times[0] = min(times[0], ours())
+        for i, peer in enumerate(peers, 1):
+            times[i] = min(times[i], best_ms(peer.step, seconds))
+    return times
+
+
+def options_parser(doc):
+    parser = argparse.ArgumentParser(description=doc,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    return parser
+
+
+def print_head(words, contestants):
+    """Of a table: words name what is measured."""
+    columns = [*words, "ours, ms", *contestants, "largest difference"]
+    print(f"| {' | '.join(columns)} |")
+    print("| --- " * len(columns) + "|")
+
+
+def print_row(words, times, worst, contestants):
+    """A contestant that did not take part has a dash."""
+    ratios = [f"{t / times[0]:.2f}" for t in times[1:]]
+    ratios += ["—"] * (len(contestants) - len(ratios))
+    print(f"| {' | '.join([*words, f'{times[0]:.3f}', *ratios])} | {worst:.1e} |", flush=True)
+
+
 def compare(folder, package, dims, model):
     """Both on the same random numbers: the largest distance of a gradient, by its own scale."""
     urza("run", package, "--backward", "--dims", dims, "--out", f"{folder}/none")
@@ -91,7 +123,7 @@ def compare(folder, package, dims, model):
         ours = np.load(f"{folder}/ours/grad.{name}.npy")
         theirs = np.zeros_like(ours) if gradient is None else gradient.numpy()
         scale = max(np.abs(theirs).max(), least)  # some are 0 but for roundings
-        worst = max(worst, float(np.abs(ours - theirs).max() / scale))
+        worst = np.maximum(worst, np.abs(ours - theirs).max() / scale)  # a NaN stays
     return inputs, peer.cotangents, worst
 
 
@@ -121,33 +153,27 @@ def measure(blueprint, dims, options):
         for peer in peers:
             peer.cotangents = cotangents
             peer.step()
-        times = [math.inf] * (len(peers) + 1)
-        for _ in range(options.rounds):
+
+        def ours():
             figures = json.loads(urza("bench", package, "--backward", "--dims", dims, "--threads",
                                       str(options.threads), "--seconds", "0.5", "--json"))
-            times[0] = min(times[0], figures["min_us"] * 1e-3)
-            for i, peer in enumerate(peers):
-                times[i + 1] = min(times[i + 1], best_ms(peer.step, 0.5))
-        return times, worst
+            return figures["min_us"] * 1e-3
+
+        return take_turns(ours, peers, options, 0.5), worst
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = options_parser(__doc__)
     parser.add_argument("--no-compile", dest="compile", action="store_false")
     parser.add_argument("blueprints", nargs="+")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print("| block | dims | ours, ms | eager | compiled | largest difference |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    contestants = ["eager", "compiled"]
+    print_head(["block", "dims"], contestants)
     for text in options.blueprints:
         blueprint, _, dims = text.partition(":")
         times, worst = measure(blueprint, dims, options)
-        ratios = [f"{t / times[0]:.2f}" for t in times[1:]] + ["—"] * (3 - len(times))
-        print(f"| {Path(blueprint).stem} | {dims} | {times[0]:.3f} | {' | '.join(ratios)} |"
-              f" {worst:.1e} |", flush=True)
+        print_row([Path(blueprint).stem, dims], times, worst, contestants)
 
 
 if __name__ == "__main__":

@@ -10,17 +10,16 @@ time of each counts, and gradients are compared first. A column says PyTorch's t
 The program is $URZA, else build/urza.
 """
 
-import argparse
 import json
 import math
-import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from backward import URZA, best_ms, urza
+from backward import options_parser, print_head, print_row, take_turns, urza
 
 #         name                batch, channels, size, out, window, stride, groups
 LAYERS = {
@@ -96,33 +95,25 @@ def measure(name, options):
         worst = 0.0
         for found, ours in zip(peers[0].step(), ("x", "w")):
             ours = np.load(f"{folder}/grad.{ours}.npy")
-            worst = max(worst, float(np.abs(ours - found.numpy()).max() / np.abs(ours).max()))
+            error = np.abs(ours - found.numpy()).max() / np.abs(ours).max()
+            worst = np.maximum(worst, error)  # a NaN stays
         shown = json.loads(urza("inspect", package, "--json"))
         first = next(t["forward_train"] for t in shown["training"]["targets"])
-        times = [math.inf] * 3
-        for _ in range(options.rounds):
-            times[0] = min(times[0], backward_ms(package, first, options.threads))
-            for i, peer in enumerate(peers):
-                times[i + 1] = min(times[i + 1], best_ms(peer.step, 0.3))
-        return times, worst
+        ours = partial(backward_ms, package, first, options.threads)
+        return take_turns(ours, peers, options, 0.3), worst
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = options_parser(__doc__)
     parser.add_argument("names", nargs="*", default=list(LAYERS))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    ratios = []
-    print("| convolution | ours, ms | channels first | channels last | largest difference |")
-    print("| --- | --- | --- | --- | --- |")
+    contestants, ratios = ["channels first", "channels last"], []
+    print_head(["convolution"], contestants)
     for name in options.names:
         times, worst = measure(name, options)
         ratios.append(min(times[1:]) / times[0])
-        print(f"| {name} | {times[0]:.3f} | {times[1] / times[0]:.2f} | {times[2] / times[0]:.2f} |"
-              f" {worst:.1e} |", flush=True)
+        print_row([name], times, worst, contestants)
     mean = math.exp(sum(math.log(r) for r in ratios) / len(ratios))
     print(f"\nthe better of PyTorch's over ours: geometric mean {mean:.2f}, "
           f"least {min(ratios):.2f}")

@@ -56,6 +56,8 @@ static bool set_option(struct cli *cli, const struct option_row *row, char *text
     case OPTION_TEXT: *(const char **)row->out = text; return true;
     case OPTION_LIST: {
         struct text_list *list = row->out;
+        if (*text == '\0')
+            return fail(err, ERR_USAGE, "--%s is empty, expected %s", row->name, row->value);
         VEC_PUSH(cli->arena, &list->texts, text);
         return true;
     }

@@ -189,17 +189,62 @@ static DLTensor npy_tensor(const struct npy *npy, DLDataType dtype)
                       .shape = (int64_t *)npy->shape};
 }
 
-/* Sizes of random inputs: sizes of files take precedence over --dims. */
+static struct guard_input npy_guard(const struct npy *npy, enum dtype dtype)
+{
+    return (struct guard_input){dtype, npy->rank, npy->shape, NULL};
+}
+
+/* What the elements of files tell of dims. What is wrong with them is said by the call. */
+static bool bind_elements(const struct call *call, int64_t *dims, uint64_t *bound,
+                          struct error *err)
+{
+    const struct graph *graph = &call->bundle.graph;
+    for (uint32_t i = 0; i < graph->elements.count; i++) {
+        const struct graph_element *element = &graph->elements.items[i];
+        const struct npy *npy = call->given[element->input];
+        const struct node *node = input_node(graph, element->input);
+        uint32_t count = elements_of_input(graph, element->input), read = 0;
+        int64_t integers[LIMIT_ELEMENTS];
+        if (!npy || npy->data_bytes != count * dtype_bytes(node->dtype))
+            continue;
+        while (read < count && element_integer(node->dtype, npy->data, read, &integers[read]))
+            read++;
+        struct guard_input given = npy_guard(npy, node->dtype);
+        given.integers = integers;
+        if (read == count && !guards_bind_element(graph, element, &given, dims, bound, err))
+            return fail_at(err, "input '%s'", node->attrs->name);
+    }
+    return true;
+}
+
+/* Sizes of what has no file: first what files of inputs tell, as it does in a call, then what
+ * cotangents tell besides, then --dims. */
 static bool choose_dims(struct call *call, const char *text, int64_t *dims, struct error *err)
 {
     struct graph *graph = &call->bundle.graph;
+    uint64_t bound = 0;
     if (!dims_choose(&graph->dims, text, dims, err))
         return false;
-    for (uint32_t i = 0; i < graph->inputs.count; i++)
-        for (uint32_t axis = 0; call->given[i] && axis < call->given[i]->rank; axis++)
-            for (uint32_t name = 0; name < graph->dims.names.count; name++)
-                if (input_node(graph, i)->shape[axis] == dim_named(&graph->dims, name))
-                    dims[name] = call->given[i]->shape[axis];
+    for (uint32_t i = 0; i < graph->inputs.count; i++) {
+        const struct node *node = input_node(graph, i);
+        struct guard_input given;
+        if (!call->given[i])
+            continue;
+        given = npy_guard(call->given[i], node->dtype);
+        if (!guards_bind_shape(graph, graph->inputs.items[i], &given, dims, &bound, err))
+            return fail_at(err, "input '%s'", node->attrs->name);
+    }
+    if (!bind_elements(call, dims, &bound, err))
+        return false;
+    for (uint32_t i = 0; i < graph->outputs.count; i++) {
+        const struct graph_output *output = &graph->outputs.items[i];
+        struct guard_input given;
+        if (!call->given_cotangents[i])
+            continue;
+        given = npy_guard(call->given_cotangents[i], graph_node(graph, output->value)->dtype);
+        if (!guards_bind_shape(graph, output->value, &given, dims, &bound, err))
+            return fail_at(err, "cotangent of '%s'", output->name);
+    }
     return true;
 }
 

@@ -188,6 +188,8 @@ static bool compile_targets(struct job *job, const struct graph *graph, struct e
         if (target_of_this_family(target_at(i)->name) &&
             !compile_for_target(job, graph, target_at(i), err))
             return false;
+    if (list && *list == '\0')
+        return fail(err, ERR_USAGE, "the list of targets is empty");
     while (list && *list) {
         char name[32];
         size_t n = strcspn(list, ",");

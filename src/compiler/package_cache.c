@@ -35,7 +35,8 @@ static bool find_key(const char *text, size_t size, const struct compile_options
         int64_t peak_bytes;
         uint32_t strategy;
         bool training, has_targets, has_key, plain, backward, has_wrt, has_step, has_loss;
-        char compiler[124];
+        bool has_specialise;
+        char compiler[123];
     } key = {.seed = options->seed,
              .strategy = options->strategy ? options->strategy : STRATEGY_STANDARD,
              .training = options->training,
@@ -46,8 +47,9 @@ static bool find_key(const char *text, size_t size, const struct compile_options
              .has_wrt = (options->backward || options->step) && options->wrt,
              .peak_bytes = options->backward ? options->peak_bytes : 0,
              .has_step = options->step,
-             .has_loss = options->step && options->loss};
-    _Static_assert(sizeof key == 224 + 28 + 124, "no padding");
+             .has_loss = options->step && options->loss,
+             .has_specialise = options->specialise};
+    _Static_assert(sizeof key == 224 + 29 + 123, "no padding");
     char version[CODEGEN_VERSION_BYTES];
     if (!options->cache || options->dims || options->known_count > 0 || options->chooser ||
         options->observer || options->dump || onnx_looks_like(text, size) ||
@@ -62,8 +64,8 @@ static bool find_key(const char *text, size_t size, const struct compile_options
         sha256(options->step, strlen(options->step), key.step);
     if (key.has_loss)
         sha256(options->loss, strlen(options->loss), key.loss);
-    const char *specialise = options->specialise ? options->specialise : "";
-    sha256(specialise, strlen(specialise), key.specialise);
+    if (key.has_specialise)
+        sha256(options->specialise, strlen(options->specialise), key.specialise);
     if (options->key)
         memcpy(key.public_key, options->key->public_key, sizeof key.public_key);
     codegen_version(version);

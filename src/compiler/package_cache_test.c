@@ -198,6 +198,14 @@ static void options_are_part_of_the_key(void **state)
         }
     }
     f->options = base;
+    f->options.specialise = ""; /* which is an error, whatever the cache has */
+    struct arena arena;
+    struct compile_result result;
+    arena_init(&arena);
+    assert_false(compile_blueprint(text, strlen(text), &f->options, &arena, &result, &err));
+    assert_int_equal(err.code, ERR_USAGE);
+    arena_release(&arena);
+    f->options = base;
     f->options.wrt = "params"; /* which says nothing without a backward pass */
     assert_int_equal(compile_text(f, text).found, CACHE_MEMORY);
     f->options = base;

@@ -319,37 +319,53 @@ static void grant_wishes(struct again *a, int64_t *left)
     }
 }
 
+/* A search among launches that cost at most so much for each element, until the peak is within the
+ * budget; 0: for the lowest peak. */
+struct search {
+    int64_t least, most; /* of many buffers: the cheapest first, then four times as much, and so on
+                          */
+    int64_t budget;
+    int64_t left; /* operations for what runs again */
+};
+
+/* chain: of many buffers, as in grant_pieces; else NULL. a holds the present sequence, and again
+ * afterwards. */
+static void search(struct again *a, struct search how, uint32_t *chain)
+{
+    for (int64_t cheap = how.least; chain && cheap <= how.most && a->q.peak > how.budget;
+         cheap *= 4)
+        grant_pieces(a, cheap, chain, &how.left);
+    if (chain)
+        return;
+    a->cheap = how.most;
+    if (how.budget > 0) {
+        a->budget = how.budget;
+        run_again(a);
+    }
+    grant_wishes(a, &how.left);
+    run_again(a);
+}
+
 void plan_make_again(struct plan *plan, int64_t budget, struct arena *arena)
 {
     struct memory_subject s;
     if (plan->entries.count != 2 || !subject_init(&s, plan, arena))
         return;
     struct again a = {.s = &s,
-                      .cheap = CHEAP,
                       .made = ARENA_ARRAY(arena, bool, plan->buffers.count + 1),
                       .alive = ARENA_ARRAY(arena, bool, plan->buffers.count + 1),
                       .saved = ARENA_ARRAY(arena, bool, plan->buffers.count + 1),
                       .change = ARENA_ARRAY(arena, int64_t, 2 * (size_t)plan->forward.count + 2)};
-    uint32_t *chain = ARENA_ARRAY(arena, uint32_t, plan->buffers.count + 1);
     sequence_init(&s, &a.q);
     run_again(&a);
-    int64_t before = a.q.peak, left = s.all / SHARE, any = INT64_MAX;
+    int64_t before = a.q.peak;
     /* One after the other, each takes as many trials as there are. */
     uint64_t trials = look_at(&a, CHEAP), steps = s.steps;
     bool many = trials * trials * steps > STEPS_MOST;
-    for (int64_t cheap = CHEAP / 16; many && cheap <= CHEAP; cheap *= 4)
-        grant_pieces(&a, cheap, chain, &left);
-    if (!many)
-        grant_wishes(&a, &left);
-    run_again(&a);
-    for (int64_t cheap = CHEAP; many && budget > 0 && a.q.peak > budget && cheap < DEAR; cheap *= 4)
-        grant_pieces(&a, cheap, chain, &any);
-    a.cheap = DEAR;
-    a.budget = budget;
-    run_again(&a);
-    if (!many && budget > 0)
-        grant_wishes(&a, &any);
-    run_again(&a);
+    uint32_t *chain = many ? ARENA_ARRAY(arena, uint32_t, plan->buffers.count + 1) : NULL;
+    search(&a, (struct search){CHEAP / 16, CHEAP, 0, s.all / SHARE}, chain);
+    if (budget > 0)
+        search(&a, (struct search){CHEAP, DEAR, budget, INT64_MAX}, chain);
     if (a.q.peak < before - (budget > 0 ? 0 : before / WORTH))
         apply(&a);
 }

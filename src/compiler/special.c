@@ -6,7 +6,6 @@
  * either: a nest that reads other arguments, or may not write in place where the plan does, is left
  * out, and the kernel for all sizes serves there, too. So it is where both have the same code, as
  * where nothing depends on sizes. */
-#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -22,26 +21,16 @@ static bool take_value(const char *text, const struct dim_name *name, const char
         value = 10 * value + (*at - '0');
     if (at == text || *at != '\0')
         return fail(err, ERR_USAGE, "'%.40s' is no size of '%.100s'", text, given);
+    const char *open = name->why ? " (" : "", *why = name->why ? name->why : "";
+    const char *close = name->why ? ")" : "";
     if (value < name->min || value > name->max)
-        return fail(err, ERR_USAGE, "'%.100s' is %lld to %lld, never %s", given,
-                    (long long)name->min, (long long)name->max, text);
+        return fail(err, ERR_USAGE, "'%.100s' is %lld to %lld, never %s%s%s%s", given,
+                    (long long)name->min, (long long)name->max, text, open, why, close);
     if (value % name->multiple_of != 0)
-        return fail(err, ERR_USAGE, "'%.100s' is a multiple of %lld, never %s", given,
-                    (long long)name->multiple_of, text);
+        return fail(err, ERR_USAGE, "'%.100s' is a multiple of %lld, never %s%s%s%s", given,
+                    (long long)name->multiple_of, text, open, why, close);
     *out = value;
     return true;
-}
-
-static bool unknown(const struct dim_table *dims, const char *name, struct error *err)
-{
-    char names[400] = "";
-    for (uint32_t i = 0; i < dims->names.count; i++) {
-        size_t used = strlen(names);
-        snprintf(names + used, sizeof names - used, "%s'%.60s'", i > 0 ? ", " : "",
-                 dim_shown(dims, i));
-    }
-    return fail(err, ERR_USAGE, "no dim is named '%.100s'; %s%s", name,
-                dims->names.count > 0 ? "there are " : "all sizes are fixed", names);
 }
 
 /* One "NAME=VALUE". */
@@ -53,7 +42,7 @@ static bool read_value(const struct dim_table *dims, char *text, int64_t *values
         return fail(err, ERR_USAGE, "'%.100s', expected NAME=SIZE", text);
     *equals = '\0';
     if (!dim_find_shown(dims, text, &name))
-        return unknown(dims, text, err);
+        return dim_refuse_shown(dims, text, err);
     if (values[name] != DIM_ANY)
         return fail(err, ERR_USAGE, "'%.100s' is given twice", text);
     return take_value(equals + 1, &dims->names.items[name], text, &values[name], err);

@@ -12,6 +12,7 @@
 #include "graph/dim.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -117,6 +118,18 @@ bool dim_find_shown(const struct dim_table *table, const char *shown, uint32_t *
         return true;
     }
     return false;
+}
+
+bool dim_refuse_shown(const struct dim_table *table, const char *shown, struct error *err)
+{
+    char names[400] = "";
+    for (uint32_t i = 0; i < table->names.count; i++) {
+        size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s'%.60s'", i > 0 ? ", " : "",
+                 dim_shown(table, i));
+    }
+    return fail(err, ERR_USAGE, "no dim is named '%.100s'; %s%s", shown,
+                table->names.count > 0 ? "there are " : "all sizes are fixed", names);
 }
 
 dim_id dim_of_name(struct dim_table *table, const char *name)

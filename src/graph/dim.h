@@ -91,6 +91,9 @@ void dim_spell(struct dim_table *table, uint32_t name_index, const char *spellin
  * both, and of two dims that of the name. */
 const char *dim_shown(const struct dim_table *table, uint32_t name_index);
 bool dim_find_shown(const struct dim_table *table, const char *shown, uint32_t *out_index);
+/* The error for one that dim_find_shown does not find: ERR_USAGE, with what there is. Returns
+ * false. */
+bool dim_refuse_shown(const struct dim_table *table, const char *shown, struct error *err);
 
 dim_id dim_const(struct dim_table *table, int64_t value);
 dim_id dim_named(struct dim_table *table, uint32_t name_index);

@@ -54,12 +54,10 @@ static bool check_value(const struct dim_table *dims, uint32_t index, int64_t va
     return true;
 }
 
-/* Solves for the named dims that the input determines, and checks them; bound is a bit set over
- * named dims. */
-static bool bind_input(const struct graph *graph, uint32_t input, const struct guard_input *given,
+bool guards_bind_shape(const struct graph *graph, value_id value, const struct guard_input *given,
                        int64_t *values, uint64_t *bound, struct error *err)
 {
-    const struct node *node = graph_node(graph, graph->inputs.items[input]);
+    const struct node *node = graph_node(graph, value);
     if (given->dtype != node->dtype)
         return fail(err, ERR_INPUT, "has dtype %s, expected %s",
                     given->dtype > DTYPE_NONE && given->dtype < DTYPE_COUNT
@@ -70,23 +68,23 @@ static bool bind_input(const struct graph *graph, uint32_t input, const struct g
         return fail(err, ERR_INPUT, "has %u dims, expected %u", given->rank, node->rank);
     for (uint32_t axis = 0; axis < node->rank; axis++) {
         uint32_t name;
-        int64_t scale, offset, value;
+        int64_t scale, offset, size;
         if (!one_name(&graph->dims, node->shape[axis], &name, &scale, &offset))
             continue;
         bool plain = scale == 1 && offset == 0, known = *bound >> name & 1;
-        if (URZA_SUB_OVERFLOW(given->shape[axis], offset, &value) || value % scale != 0)
+        if (URZA_SUB_OVERFLOW(given->shape[axis], offset, &size) || size % scale != 0)
             continue; /* reported by check_shape, once all names have values */
-        value /= scale;
+        size /= scale;
         if (known && !plain)
             continue;
-        if (known && values[name] != value)
+        if (known && values[name] != size)
             return fail(err, ERR_INPUT,
                         "dim %u is %" PRId64 ", but must be '%s', which is %" PRId64
                         " by what was given before",
-                        axis, value, name_text(graph, name), values[name]);
-        if (!check_value(&graph->dims, name, value, err))
+                        axis, size, name_text(graph, name), values[name]);
+        if (!check_value(&graph->dims, name, size, err))
             return false;
-        values[name] = value;
+        values[name] = size;
         *bound |= (uint64_t)1 << name;
     }
     return true;
@@ -108,8 +106,7 @@ static bool check_shape(const struct graph *graph, uint32_t input, const int64_t
     return true;
 }
 
-/* Gives the names that elements tell their values, as far as shapes do not. */
-static bool bind_element(const struct graph *graph, const struct graph_element *element,
+bool guards_bind_element(const struct graph *graph, const struct graph_element *element,
                          const struct guard_input *given, int64_t *values, uint64_t *bound,
                          struct error *err)
 {
@@ -133,7 +130,7 @@ static bool bind_elements(const struct graph *graph, const struct guard_input *i
 {
     for (uint32_t i = 0; i < graph->elements.count; i++) {
         const struct graph_element *element = &graph->elements.items[i];
-        if (!bind_element(graph, element, &inputs[element->input], values, bound, err))
+        if (!guards_bind_element(graph, element, &inputs[element->input], values, bound, err))
             return fail_at(err, "input '%s'", input_name(graph, element->input));
     }
     return true;
@@ -148,7 +145,7 @@ bool guards_bind(const struct graph *graph, const struct guard_input *inputs, ui
     int64_t values[LIMIT_NAMED_DIMS] = {0};
     uint64_t bound = 0;
     for (uint32_t i = 0; i < input_count; i++)
-        if (!bind_input(graph, i, &inputs[i], values, &bound, err))
+        if (!guards_bind_shape(graph, graph->inputs.items[i], &inputs[i], values, &bound, err))
             return fail_at(err, "input '%s'", input_name(graph, i));
     if (!bind_elements(graph, inputs, values, &bound, err))
         return false;

@@ -79,7 +79,7 @@ static void a_state_turns(void **state)
     struct bed bed;
     const struct plan_loop *loop = bed_init(&bed);
     plan_finish(&bed.plan);
-    assert_true(plan_state_turns(&bed.plan, loop, 0) && plan_row_stays(&bed.plan, loop, 0));
+    assert_true(plan_state_turns(&bed.plan, loop, 0) && plan_row_turns(&bed.plan, loop, 0));
     assert_true(bed.plan.buffers.items[STATE].displaced && bed.plan.buffers.items[ROW].displaced);
     must_live(&bed, FROM, 0, 3);
     must_live(&bed, INNER, 1, 2);
@@ -142,7 +142,7 @@ static void shared_buffers_stay(void **state)
         plan_finish(&bed.plan);
         assert_false(plan_state_turns(&bed.plan, loop, 0));
         assert_false(bed.plan.buffers.items[STATE].displaced);
-        assert_int_equal(plan_row_stays(&bed.plan, loop, 0), row == 3);
+        assert_int_equal(plan_row_turns(&bed.plan, loop, 0), row == 3);
         arena_release(&bed.arena);
     }
 }

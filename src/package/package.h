@@ -140,6 +140,15 @@ struct guard_input {
 };
 bool guards_bind(const struct graph *graph, const struct guard_input *inputs, uint32_t input_count,
                  int64_t out_dims[LIMIT_NAMED_DIMS], struct error *err);
+/* The steps of guards_bind, where only some tensors are there: what the sizes of one (an input, or
+ * an output's cotangent) tell of named dims, and what an element of an input does. Both set the
+ * values that are told, by name, and their bits in *bound, and leave the others; sizes that no name
+ * explains are not checked. An element's rule may read any of the values. */
+bool guards_bind_shape(const struct graph *graph, value_id value, const struct guard_input *given,
+                       int64_t *values, uint64_t *bound, struct error *err);
+bool guards_bind_element(const struct graph *graph, const struct graph_element *element,
+                         const struct guard_input *given, int64_t *values, uint64_t *bound,
+                         struct error *err);
 /* Whether for every named dim some input dim is an expression of it alone, from which its value
  * follows, or an element tells it. Blueprints must ensure this; packages for which it fails are
  * refused. ERR_BLUEPRINT. */

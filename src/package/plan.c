@@ -163,6 +163,7 @@ void plan_lifetimes(struct plan *plan)
         struct plan_buffer *buffer = &plan->buffers.items[i];
         buffer->first_launch = buffer->kind == BUFFER_TEMP ? UINT32_MAX : 0;
         buffer->last_launch = 0;
+        buffer->turn = TURN_NONE;
         buffer->displaced = false;
     }
     for (uint32_t i = 0; i < plan->forward.count; i++) {

@@ -30,9 +30,18 @@ enum buffer_kind {
     BUFFER_TEMP, /* lives during one call */
 };
 
+/* What a temporary is to its loop, if it lies elsewhere in each trip, so that nothing is copied. A
+ * state and its value after a trip (next) change places, and with a result, unless there is a
+ * condition, result and next do instead, so that the last trip writes the result; a row is written
+ * where its result has it. They have no other part in the loop, and launches of the loop write
+ * next, or the row. */
+enum plan_turn { TURN_NONE, TURN_STATE, TURN_NEXT, TURN_ROW };
+
 struct plan_buffer {
     uint8_t kind, dtype;
-    uint32_t index; /* 0 for prepared and temporary buffers */
+    uint8_t turn;        /* enum plan_turn; filled by plan_finish */
+    uint32_t turn_index; /* of the state or row in its loop */
+    uint32_t index;      /* 0 for prepared and temporary buffers */
     uint32_t value; /* a value of the target's optimised graph, which the buffer holds, row-major */
     dim_id elements; /* bytes = elements × dtype size */
     /* BUFFER_OUTPUT that updates an input: it may be written over the input's memory, since the
@@ -43,8 +52,8 @@ struct plan_buffer {
      * no launch does, first_launch > last_launch. What passes from trip to trip of a loop, and what
      * the loop reads from outside, lives during the whole loop. */
     uint32_t first_launch, last_launch;
-    /* BUFFER_TEMP that needs no memory in a call: its loop has a result that takes its place
-     * (plan_state_turns, plan_row_stays). Filled by plan_finish. */
+    /* BUFFER_TEMP that needs no memory in a call: its loop has a result that takes its place.
+     * Filled by plan_finish. */
     bool displaced;
 };
 
@@ -173,16 +182,23 @@ uint32_t plan_loop_of(const struct plan *plan, uint32_t launch);
  * number of trips has no value. */
 bool plan_trips(const struct plan *plan, uint32_t launch, const int64_t *dims, int64_t *out);
 
-/* Whether copies between trips can be left out: a state and its value after a trip change places,
- * and with a result, unless there is a condition, result and next do instead, so that the last trip
- * writes the result; a row is written where its result has it. The buffers of a state, or the row,
- * then have no other part in the loop, and launches of the loop write next, or the row. */
-bool plan_state_turns(const struct plan *plan, const struct plan_loop *loop, uint32_t state);
-bool plan_row_stays(const struct plan *plan, const struct plan_loop *loop, uint32_t row);
-/* Of a state that turns: whether its result takes its place. */
-static inline bool plan_result_turns(const struct plan_loop *loop, uint32_t state)
+/* Whether the buffers of a state turn (enum plan_turn), and whether its result takes its place
+ * then; whether a row does. Of a finished plan. */
+static inline bool plan_state_turns(const struct plan *plan, const struct plan_loop *loop,
+                                    uint32_t state)
 {
-    return loop->condition == 0 && loop->states[state].result != PLAN_NONE;
+    return plan->buffers.items[loop->states[state].state].turn == TURN_STATE;
+}
+static inline bool plan_result_turns(const struct plan *plan, const struct plan_loop *loop,
+                                     uint32_t state)
+{
+    return plan_state_turns(plan, loop, state) && loop->condition == 0 &&
+           loop->states[state].result != PLAN_NONE;
+}
+static inline bool plan_row_turns(const struct plan *plan, const struct plan_loop *loop,
+                                  uint32_t row)
+{
+    return plan->buffers.items[loop->rows[row].row].turn == TURN_ROW;
 }
 
 /* The entry of that name; where a plan has none, "forward" is all. False: there is no such entry.

@@ -254,7 +254,7 @@ static uint32_t copies_of(const struct plan_loop *loop, uint32_t buffer)
     return count;
 }
 
-bool plan_state_turns(const struct plan *plan, const struct plan_loop *loop, uint32_t state)
+static bool state_may_turn(const struct plan *plan, const struct plan_loop *loop, uint32_t state)
 {
     const struct plan_state *s = &loop->states[state];
     return loop->condition != state + 1 && copies_of(loop, s->state) == 1 &&
@@ -262,7 +262,7 @@ bool plan_state_turns(const struct plan *plan, const struct plan_loop *loop, uin
            is_made_in(plan, loop, s->next);
 }
 
-bool plan_row_stays(const struct plan *plan, const struct plan_loop *loop, uint32_t row)
+static bool row_may_turn(const struct plan *plan, const struct plan_loop *loop, uint32_t row)
 {
     uint32_t buffer = loop->rows[row].row;
     return copies_of(loop, buffer) == 1 && is_made_in(plan, loop, buffer);
@@ -308,24 +308,35 @@ static void loop_lifetimes(struct plan *plan, const struct plan_loop *loop)
     }
 }
 
-/* What turns is read in the first trip where it comes from, and written in others where it goes
- * to. */
-static void displace(struct plan *plan, const struct plan_loop *loop)
+static struct plan_buffer *turn(struct plan *plan, uint32_t buffer, enum plan_turn what,
+                                uint32_t index)
+{
+    struct plan_buffer *b = &plan->buffers.items[buffer];
+    b->turn = what;
+    b->turn_index = index;
+    return b;
+}
+
+/* Finds what turns. That is read in the first trip where it comes from, and written in others where
+ * it goes to. */
+static void find_turns(struct plan *plan, const struct plan_loop *loop)
 {
     for (uint32_t i = 0; i < loop->state_count; i++) {
         const struct plan_state *s = &loop->states[i];
-        if (!plan_state_turns(plan, loop, i))
+        if (!state_may_turn(plan, loop, i))
             continue;
+        struct plan_buffer *state = turn(plan, s->state, TURN_STATE, i);
+        turn(plan, s->next, TURN_NEXT, i);
         live_at(plan, s->from, loop->first + loop->count - 1);
         live_at(plan, s->next, loop->first);
-        if (!plan_result_turns(loop, i))
+        if (!plan_result_turns(plan, loop, i))
             continue;
         live_at(plan, s->result, loop->first);
-        plan->buffers.items[s->state].displaced = true;
+        state->displaced = true;
     }
     for (uint32_t i = 0; i < loop->row_count; i++)
-        if (plan_row_stays(plan, loop, i))
-            plan->buffers.items[loop->rows[i].row].displaced = true;
+        if (row_may_turn(plan, loop, i))
+            turn(plan, loop->rows[i].row, TURN_ROW, i)->displaced = true;
 }
 
 void plan_loops_lifetimes(struct plan *plan)
@@ -333,7 +344,7 @@ void plan_loops_lifetimes(struct plan *plan)
     for (uint32_t i = 0; i < plan->loops.count; i++)
         loop_lifetimes(plan, &plan->loops.items[i]);
     for (uint32_t i = 0; i < plan->loops.count; i++)
-        displace(plan, &plan->loops.items[i]);
+        find_turns(plan, &plan->loops.items[i]);
 }
 
 void plan_loops_print(const struct plan *plan, struct strbuf *out)

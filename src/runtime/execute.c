@@ -115,12 +115,6 @@ static bool goes_on(void *const *table, const struct shape_loop *loop)
     return loop->condition == PLAN_NONE || *(const unsigned char *)table[loop->condition] != 0;
 }
 
-/* Whether the last trip writes the result of a state that turns. */
-static bool writes_result(const struct shape_loop *loop, const struct shape_move *end)
-{
-    return loop->condition == PLAN_NONE && end->bytes > 0;
-}
-
 /* Where a state that turns is written in a trip. Two places take turns; one of them is the result,
  * and the last trip's, if that is known. */
 static void *next_place(void *const *table, const struct shape_loop *loop, uint32_t state,
@@ -128,7 +122,7 @@ static void *next_place(void *const *table, const struct shape_loop *loop, uint3
 {
     const struct shape_move *after = loop->moves + loop->states + loop->rows + state;
     const struct shape_move *end = after + loop->states;
-    if (writes_result(loop, end))
+    if (end->turns) /* the last trip writes the result */
         return table[(loop->most - 1 - trip) % 2 == 0 ? end->to : after->from];
     return table[trip % 2 == 0 ? after->from : after->to];
 }
@@ -157,11 +151,12 @@ static void turn(void **table, const struct shape_loop *loop, int64_t trip)
 /* Results of states, once so many trips were made. */
 static void finish_states(void *const *table, const struct shape_loop *loop, int64_t trips)
 {
-    const struct shape_move *end = loop->moves + 2 * loop->states + loop->rows;
+    const struct shape_move *start = loop->moves;
+    const struct shape_move *end = start + 2 * loop->states + loop->rows;
     for (uint32_t i = 0; i < loop->states; i++)
-        if (end[i].bytes > 0 && (!end[i].turns || trips == 0 || !writes_result(loop, &end[i])))
+        if (end[i].bytes > 0 && (!end[i].turns || trips == 0))
             memcpy(table[end[i].to],
-                   end[i].turns ? state_place(table, loop, i, trips) : table[end[i].from],
+                   start[i].turns ? state_place(table, loop, i, trips) : table[end[i].from],
                    end[i].bytes);
 }
 

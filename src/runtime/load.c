@@ -133,48 +133,19 @@ static void add_loop_slots(struct urza_module *module, const struct plan_loop *l
     module->move_count += 3 * loop->state_count + loop->row_count;
 }
 
-/* What an argument of a loop's launch is to the loop; false: nothing that turns. */
-static bool find_turn(const struct loop_turns *turns, const struct plan_loop *loop, uint32_t buffer,
-                      struct loop_turn *out)
-{
-    for (uint32_t i = 0; i < loop->state_count; i++) {
-        const struct plan_state *s = &loop->states[i];
-        if (turns->states[i] && (s->state == buffer || s->next == buffer)) {
-            out->index = i;
-            out->what = s->state == buffer ? TURN_STATE : TURN_NEXT;
-            return true;
-        }
-    }
-    for (uint32_t i = 0; i < loop->row_count; i++)
-        if (turns->rows[i] && loop->rows[i].row == buffer) {
-            out->index = i;
-            out->what = TURN_ROW;
-            return true;
-        }
-    return false;
-}
-
 /* The turns of a loop whose launches' arguments have the slots from `slot` on. */
 static struct loop_turns loop_turns(struct arena *arena, const struct plan *plan,
                                     const struct plan_loop *loop, uint32_t slot)
 {
     VEC(struct loop_turn) items = {0};
-    bool *states = ARENA_ARRAY(arena, bool, loop->state_count + 1);
-    bool *rows = ARENA_ARRAY(arena, bool, loop->row_count + 1);
-    struct loop_turns turns = {.states = states, .rows = rows};
-    for (uint32_t i = 0; i < loop->state_count; i++)
-        states[i] = plan_state_turns(plan, loop, i);
-    for (uint32_t i = 0; i < loop->row_count; i++)
-        rows[i] = plan_row_stays(plan, loop, i);
     for (uint32_t i = loop->first; i < loop->first + loop->count; i++)
         for (uint32_t k = 0; k < plan->forward.items[i].arg_count; k++, slot++) {
-            struct loop_turn turn = {.slot = slot};
-            if (find_turn(&turns, loop, plan->forward.items[i].args[k], &turn))
+            const struct plan_buffer *b = &plan->buffers.items[plan->forward.items[i].args[k]];
+            struct loop_turn turn = {slot, b->turn_index, (enum plan_turn)b->turn};
+            if (turn.what != TURN_NONE)
                 VEC_PUSH(arena, &items, turn);
         }
-    turns.items = items.items;
-    turns.count = items.count;
-    return turns;
+    return (struct loop_turns){items.items, items.count};
 }
 
 static void make_turns(struct urza_module *module)

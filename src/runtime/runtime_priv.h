@@ -53,16 +53,15 @@ struct slot_patch {
     uint32_t slot, tensor;
 };
 
-/* Arguments of a loop's launches that lie elsewhere in each trip, so that nothing is copied. */
+/* Arguments of a loop's launches that lie elsewhere in each trip (enum plan_turn). */
 struct loop_turn {
     uint32_t slot;
     uint32_t index; /* of the state or row */
-    enum { TURN_STATE, TURN_NEXT, TURN_ROW } what;
+    enum plan_turn what;
 };
 struct loop_turns {
     const struct loop_turn *items;
     uint32_t count;
-    const bool *states, *rows; /* which turn, or stay where the result has them */
 };
 
 /* Launches are recorded while spans is not NULL. */

@@ -138,23 +138,24 @@ static bool fill_moves(const struct urza_module *module, uint32_t index, uint32_
 {
     const struct plan *plan = &module->target->plan;
     const struct plan_loop *loop = &plan->loops.items[index];
-    const struct loop_turns *turns = &module->turns[index];
     struct shape_move *rows = moves + loop->state_count, *after = rows + loop->row_count;
     struct shape_move *end = after + loop->state_count;
     bool fits = true;
     slot++;
     for (uint32_t i = 0; i < loop->state_count; i++, slot += 4) {
         size_t bytes = buffer_bytes(plan, loop->states[i].state, dims);
-        bool wanted = loop->states[i].result != PLAN_NONE, turned = turns->states[i];
+        bool wanted = loop->states[i].result != PLAN_NONE;
+        bool turns = plan_state_turns(plan, loop, i);
         fits &= bytes != SIZE_MAX;
-        moves[i] = (struct shape_move){slot, slot + 1, bytes, turned};
-        after[i] = (struct shape_move){slot + 2, slot + 1, bytes, turned};
-        end[i] = (struct shape_move){slot + 1, slot + 3, wanted ? bytes : 0, turned};
+        moves[i] = (struct shape_move){slot, slot + 1, bytes, turns};
+        after[i] = (struct shape_move){slot + 2, slot + 1, bytes, turns};
+        end[i] = (struct shape_move){slot + 1, slot + 3, wanted ? bytes : 0,
+                                     plan_result_turns(plan, loop, i)};
     }
     for (uint32_t i = 0; i < loop->row_count; i++, slot += 2) {
         size_t bytes = buffer_bytes(plan, loop->rows[i].row, dims);
         fits &= bytes != SIZE_MAX;
-        rows[i] = (struct shape_move){slot, slot + 1, bytes, turns->rows[i]};
+        rows[i] = (struct shape_move){slot, slot + 1, bytes, plan_row_turns(plan, loop, i)};
     }
     return fits;
 }

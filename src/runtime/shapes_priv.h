@@ -22,7 +22,7 @@ struct shape_launch {
 struct shape_move {
     uint32_t from, to;
     size_t bytes;
-    bool turns; /* none is made: arguments of launches lie elsewhere in each trip (loop_turn) */
+    bool turns; /* none is made, as arguments of launches lie elsewhere in each trip (loop_turn) */
 };
 
 /* A loop of the plan. Its moves stand one behind the other: states at the start, rows of a trip,

@@ -20,18 +20,6 @@ static bool is_legal(const struct dim_name *name, int64_t value)
     return value >= name->min && value <= name->max && value % name->multiple_of == 0;
 }
 
-static bool refuse_name(const struct dim_table *dims, const char *name, struct error *err)
-{
-    char names[400] = "";
-    for (uint32_t i = 0; i < dims->names.count; i++) {
-        size_t used = strlen(names);
-        snprintf(names + used, sizeof names - used, "%s'%.60s'", i > 0 ? ", " : "",
-                 dim_shown(dims, i));
-    }
-    return fail(err, ERR_USAGE, "no dim is named '%.100s'; %s%s", name,
-                dims->names.count > 0 ? "there are " : "all sizes are fixed", names);
-}
-
 /* "expected 2 to 64, a multiple of 2 (Concat 'y': …)" */
 static bool refuse_value(const struct dim_name *dim, const char *name, int64_t value,
                          struct error *err)
@@ -58,7 +46,7 @@ static bool read_one(const struct dim_table *dims, const char **text, int64_t *v
                     (int)(length < 64 ? length : 64), start);
     memcpy(name, start, (size_t)(equals - start));
     if (!dim_find_shown(dims, name, &index))
-        return refuse_name(dims, name, err);
+        return dim_refuse_shown(dims, name, err);
     char *end;
     errno = 0;
     long long value = strtoll(equals + 1, &end, 10);

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/strbuf.h"
+
 struct moments {
     value_id centred, mean, var; /* mean and var keep the reduced dims as 1; var is biased */
 };
@@ -72,6 +74,29 @@ static value_id update_running(struct op_call *call, value_id running, value_id 
     return b_cast(b, mixed, ops_dtype(b, running));
 }
 
+/* In training each channel needs two values, as in PyTorch: of one, the unbiased variance is 0/0,
+ * and all that is left of it is the bias. */
+static bool check_batch(struct op_call *call, dim_id elements)
+{
+    struct builder *b = call->b;
+    struct dim_table *dims = &b->graph->dims;
+    dim_id more = b_dim_sub(b, elements, b_dim_const(b, 2));
+    struct strbuf text;
+    if (more == DIM_NONE) {
+        return false;
+    }
+    if (dim_never_negative(dims, more)) {
+        return true;
+    }
+    dim_needs_not_negative(dims, more);
+    strbuf_init(&text, b->graph->arena);
+    dim_print(dims, elements, &text);
+    return fail(b->err, ERR_SHAPE,
+                "'batch_norm' in training mode needs 2 values of each channel or more: there are "
+                "%s",
+                text.data);
+}
+
 static bool batch_norm_by_batch(struct op_call *call, value_id x)
 {
     struct builder *b = call->b;
@@ -81,6 +106,9 @@ static bool batch_norm_by_batch(struct op_call *call, value_id x)
     for (uint32_t i = 2; i < rank; i++) {
         axes[i - 1] = i;
         elements = b_dim_mul(b, elements, b_dim(b, x, i));
+    }
+    if (call->training && !check_batch(call, elements)) {
+        return false;
     }
     struct moments m = find_moments(b, x, axes, rank - 1);
     value_id y = b_mul(b, m.centred, inverse_deviation(b, m.var, op_float(call, "eps")));
