@@ -193,7 +193,9 @@ URZA_EXPORT int urza_client_fetch(urza_client *client, const char *kernel, urza_
     struct error error;
     if (!kernel || !out || !name_is_fit(kernel) || mode > URZA_FETCH_LOCAL)
         return client_result(fail(&error, ERR_USAGE, "no id or alias of a kernel"), &error, err);
-    return client_result(fetch_package(client, kernel, mode, out, &error), &error, err);
+    return client_result(
+        fetch_package(client, kernel, mode, deadline_after(client->timeout_ms), out, &error),
+        &error, err);
 }
 
 /* Compiling. */

@@ -142,7 +142,7 @@ bool name_is_id(const char *name);
 bool check_package(const struct urza_client *client, const void *bytes, size_t size,
                    char out_id[KERNEL_ID_BYTES], struct error *err);
 bool fetch_package(struct urza_client *client, const char *name, urza_fetch mode,
-                   struct urza_package **out, struct error *err);
+                   uint64_t deadline_ns, struct urza_package **out, struct error *err);
 
 /* The folder's entry for a name (ids are names, too). */
 struct cached_name {

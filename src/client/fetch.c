@@ -54,7 +54,7 @@ static struct urza_package *take_package(struct urza_client *client, const char 
 
 /* etag NULL: the folder has no bytes. *out stays NULL if the folder's bytes are still current. */
 static bool download(struct urza_client *client, const char *name, const char *etag,
-                     struct urza_package **out, struct error *err)
+                     uint64_t deadline_ns, struct urza_package **out, struct error *err)
 {
     char path[16 + NAME_BYTES];
     snprintf(path, sizeof path, "/kernel/%s", name);
@@ -64,7 +64,7 @@ static bool download(struct urza_client *client, const char *name, const char *e
                                 .answer_type = TYPE_PACKAGE,
                                 .answer_bytes = client->package_bytes,
                                 .repeatable = true,
-                                .deadline_ns = deadline_after(client->timeout_ms)};
+                                .deadline_ns = deadline_ns};
     bool ok = exchange_run(client, &exchange, err);
     if (ok && exchange.status != 304) {
         *out = take_package(client, name, &exchange, err);
@@ -87,7 +87,7 @@ static const char *etag_of(const struct cached_name *known, const struct urza_pa
 }
 
 bool fetch_package(struct urza_client *client, const char *name, urza_fetch mode,
-                   struct urza_package **out, struct error *err)
+                   uint64_t deadline_ns, struct urza_package **out, struct error *err)
 {
     struct cached_name known = {.etag = ""};
     struct urza_package *cached = NULL, *fresh = NULL;
@@ -101,7 +101,7 @@ bool fetch_package(struct urza_client *client, const char *name, urza_fetch mode
             *out = cached;
         return cached != NULL;
     }
-    bool ok = download(client, name, etag_of(&known, cached), &fresh, err);
+    bool ok = download(client, name, etag_of(&known, cached), deadline_ns, &fresh, err);
     bool stale = !ok && cached && mode == URZA_FETCH_STALE &&
                  (err->code == ERR_CONNECTION || err->code == ERR_BUSY);
     if (!ok && !stale) {
