@@ -25,10 +25,8 @@
 #define MEASURE_US 300000
 
 struct block {
-    char kernel[101]; /* the id of what is current */
-    /* What calls take, and what the call under way has taken. A module that is neither is nobody's
-     * any more. */
-    _Atomic(urza_module *) current, taken;
+    char kernel[101];    /* the id of what is current */
+    urza_handle *handle; /* what calls take */
     DLTensor inputs[TENSORS_MOST], outputs[TENSORS_MOST];
     int64_t shapes[2 * TENSORS_MOST][8];
     pthread_mutex_t lock;
@@ -67,12 +65,8 @@ static double now_us(void)
 
 static void call_block(struct block *block)
 {
-    urza_module *module;
+    urza_module *module = urza_handle_get(block->handle);
     urza_error err;
-    do { /* until what was taken is surely seen by who would unload it */
-        module = atomic_load(&block->current);
-        atomic_store(&block->taken, module);
-    } while (module != atomic_load(&block->current));
     double start = now_us();
     check(urza_call(module, block->inputs, urza_input_count(module), block->outputs,
                     urza_output_count(module), NULL, &err),
@@ -81,7 +75,7 @@ static void call_block(struct block *block)
     pthread_mutex_lock(&block->lock);
     block->times_us[block->calls++ % SAMPLE] = took;
     pthread_mutex_unlock(&block->lock);
-    atomic_store(&block->taken, NULL);
+    urza_unload(module);
 }
 
 static void *work(void *argument)
@@ -120,15 +114,6 @@ static struct latency measure(struct block *block)
     out.p50_us = out.sample[out.sample_count / 2];
     out.p95_us = out.sample[out.sample_count * 95 / 100];
     return out;
-}
-
-/* The next call takes module; returns when no call has the one before any more. */
-static urza_module *swap(struct block *block, urza_module *module)
-{
-    urza_module *before = atomic_exchange(&block->current, module);
-    while (atomic_load(&block->taken) == before)
-        usleep(100);
-    return before;
 }
 
 /* Packages. */
@@ -223,13 +208,17 @@ static void improve(urza_client *client, struct block *block, const char *hints)
     }
     urza_module *module = load(client, found, id); /* calls go on meanwhile */
     urza_answer_free(answer);
-    urza_module *old = swap(block, module);
+    urza_module *old = urza_handle_get(block->handle);
+    check(urza_handle_replace(block->handle, module, &err), &err); /* the next call takes it */
     struct latency after = measure(block);
     report(client, id, &after);
     bool slower = after.p50_us > before.p50_us * 1.05;
     printf("%.15s  %s: %.15s  %.2f us -> %.2f us: %s\n", block->kernel, hints, id, before.p50_us,
            after.p50_us, slower ? "slower, rolled back" : "taken");
-    urza_unload(slower ? swap(block, old) : old);
+    if (slower)
+        check(urza_handle_replace(block->handle, old, &err), &err);
+    urza_unload(old);
+    urza_unload(module);
     if (!slower)
         snprintf(block->kernel, sizeof block->kernel, "%s", id);
 }
@@ -251,7 +240,8 @@ int main(int argc, char **argv)
         pthread_mutex_init(&block->lock, NULL);
         urza_module *module = load(client, argv[i], block->kernel);
         make_tensors(block, module);
-        atomic_store(&block->current, module);
+        check(urza_handle_new(module, &block->handle, &err), &err);
+        urza_unload(module);
     }
     if (pthread_create(&worker, NULL, work, &network) != 0)
         return 1;
@@ -264,7 +254,7 @@ int main(int argc, char **argv)
     for (uint32_t b = 0; b < network.count; b++) {
         struct block *block = &network.blocks[b];
         printf("%.15s  stays\n", block->kernel);
-        urza_unload(atomic_load(&block->current));
+        urza_handle_free(block->handle);
         for (uint32_t i = 0; i < TENSORS_MOST; i++) {
             free(block->inputs[i].data);
             free(block->outputs[i].data);
