@@ -1,5 +1,6 @@
 /* What a call costs beside its kernels: loading a package, the first call, and every later call of
- * a package whose one kernel has next to nothing to do; and what each further launch adds. */
+ * a package whose one kernel has next to nothing to do, also of a module that shares its runtime,
+ * and by a handle; and what each further launch adds. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,9 +65,43 @@ static int fail_with(const urza_error *err)
 }
 
 struct times {
-    double load_us[RUNS], first_us[RUNS], call_ns[RUNS];
+    double load_us[RUNS], first_us[RUNS], call_ns[RUNS], shared_ns[RUNS], handle_ns[RUNS];
     size_t package_bytes;
 };
+
+/* Nanoseconds of a call, or of one by a handle. */
+static double time_calls(urza_module *module, urza_handle *handle)
+{
+    int64_t shape[2] = {2, 4};
+    DLTensor x = tensor(in, shape), y = tensor(out_elements, shape);
+    uint64_t start = clock_ns();
+    for (int i = 0; i < CALLS; i++)
+        if (handle)
+            urza_handle_call(handle, &x, 1, &y, 1, NULL, NULL);
+        else
+            urza_call(module, &x, 1, &y, 1, NULL, NULL);
+    return (double)(clock_ns() - start) / CALLS;
+}
+
+/* The same of a module that shares its runtime; it is the one in a handle. */
+static int measure_shared(const struct compile_result *compiled, int run, struct times *out)
+{
+    urza_load_options load = {.trust = URZA_TRUST_ALLOW_UNSIGNED};
+    urza_error err = {0};
+    urza_module *module;
+    urza_handle *handle;
+    if (urza_runtime_new(NULL, &load.runtime, &err) != 0 ||
+        urza_load_memory(compiled->package, compiled->package_bytes, &load, &module, &err) != 0 ||
+        urza_handle_new(module, &handle, &err) != 0)
+        return fail_with(&err);
+    time_calls(module, NULL);
+    out->shared_ns[run] = time_calls(module, NULL);
+    out->handle_ns[run] = time_calls(NULL, handle);
+    urza_handle_free(handle);
+    urza_unload(module);
+    urza_runtime_release(load.runtime);
+    return 0;
+}
 
 static int measure(const char *blueprint, struct times *out)
 {
@@ -93,13 +128,12 @@ static int measure(const char *blueprint, struct times *out)
         if (urza_call(module, &x, 1, &y, 1, NULL, &uerr) != 0)
             return fail_with(&uerr);
         uint64_t called = clock_ns();
-        for (int i = 0; i < CALLS; i++)
-            urza_call(module, &x, 1, &y, 1, NULL, NULL);
-        uint64_t end = clock_ns();
         out->load_us[run] = (double)(loaded - start) * 1e-3;
         out->first_us[run] = (double)(called - loaded) * 1e-3;
-        out->call_ns[run] = (double)(end - called) / CALLS;
+        out->call_ns[run] = time_calls(module, NULL);
         urza_unload(module);
+        if (measure_shared(&result, run, out) != 0)
+            return 1;
     }
     arena_release(&arena);
     return 0;
@@ -118,6 +152,10 @@ int main(void)
     printf("first call  %8.1f us\n", median(one.first_us));
     printf("later calls %8.1f ns   (one launch of 8 elements, the kernel included)\n",
            median(one.call_ns));
+    printf("  shared    %8.1f ns   (with working memory of a shared runtime)\n",
+           median(one.shared_ns));
+    printf("  by handle %8.1f ns   (the same, of the module that is in a handle)\n",
+           median(one.handle_ns));
     printf("a launch    %8.1f ns   (each further one, its kernel of 8 elements included)\n",
            (median(nine.call_ns) - median(sum.call_ns)) / 8);
     return 0;
