@@ -65,6 +65,19 @@ int urza_handle_replace(urza_handle *handle, urza_module *module, urza_error *er
 int urza_handle_call(urza_handle *handle, const DLTensor *inputs, uint32_t input_count,
                      DLTensor *outputs, uint32_t output_count, urza_result **hold, urza_error *err);
 
+/* Judges what a call gave: computes the block in float64 on these inputs, with a bound on how far
+ * the result of any correct code may be off, in whatever order it adds. VerificationError, with
+ * the output and the element, where one is farther off; InvalidInputError for tensors that do not
+ * fit. It takes as long as the interpreter, and about 24 bytes for each element of all values that
+ * are alive at one time. */
+typedef struct urza_verdict {
+    double worst_ratio;    /* the largest difference, over its bound */
+    uint64_t elements;     /* of all outputs that were compared */
+    uint64_t undetermined; /* of these, where no bound decides: a comparison of equal numbers */
+} urza_verdict;
+int urza_judge(urza_module *module, const DLTensor *inputs, uint32_t input_count,
+               const DLTensor *outputs, uint32_t output_count, urza_verdict *out, urza_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -20,7 +20,7 @@ static bool zeros(const struct native_tensor *of, struct arena *arena, struct in
     return true;
 }
 
-static bool load_sources(const struct urza_module *module, const struct call_context *context,
+bool interpreter_sources(const struct urza_module *module, const struct call_context *context,
                          struct arena *arena, struct interp_tensor *out, struct error *err)
 {
     const struct graph *graph = &module->package.graph;
@@ -73,7 +73,7 @@ static bool interpret(struct urza_module *module, struct call_context *context, 
                                            .most_trips = module->most_trips,
                                            .is_stopped = is_stopped,
                                            .user = &calling};
-    if (!load_sources(module, context, arena, sources, err) ||
+    if (!interpreter_sources(module, context, arena, sources, err) ||
         !interp_run(graph, &options, &(struct interp_arguments){entry->dims, sources, source_count},
                     arena, outputs, err))
         return false;

@@ -213,6 +213,11 @@ void launch_run(struct urza_module *module, const struct shape_launch *launch, v
 bool fallback_run(struct urza_module *module, struct call_context *context, const char *reason,
                   struct error *err);
 
+/* fallback.c: the graph's sources for the interpreter: inputs from context.data, and params. */
+struct interp_tensor;
+bool interpreter_sources(const struct urza_module *module, const struct call_context *context,
+                         struct arena *arena, struct interp_tensor *out, struct error *err);
+
 /* api.c: copies *from to *err if the call failed; returns the public code. */
 int public_result(bool ok, const struct error *from, urza_error *err);
 

@@ -1,0 +1,139 @@
+/* Judging a call's outputs: the graph in float64, with a running bound on what any correct code may
+ * differ. */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "base/cpu.h"
+#include "graph/interp.h"
+#include "runtime/runtime_priv.h"
+
+/* A call that is judged. */
+struct judging {
+    struct urza_module *module;
+    struct call_context *context;
+    const DLTensor *inputs, *outputs;
+    uint32_t input_count, output_count;
+    struct arena arena;
+    urza_verdict verdict;
+};
+
+/* Dense copies of all inputs. */
+static bool stage(struct judging *j, struct error *err)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < j->input_count; i++)
+        bytes += staged_bytes(j->context->tensors[i].size_bytes);
+    char *at =
+        bytes > 0 ? context_reserve(j->module, j->context, WORKING_STAGED, bytes, err) : NULL;
+    if (bytes > 0 && !at)
+        return false;
+    for (uint32_t i = 0; i < j->input_count; i++) {
+        const struct tensor *tensor = &j->context->tensors[i];
+        j->context->data[i] = at;
+        copy_to_dense(at, tensor);
+        at += staged_bytes(tensor->size_bytes);
+    }
+    return true;
+}
+
+static bool reference(struct judging *j, struct interp_tensor *out, struct error *err)
+{
+    const struct graph *graph = &j->module->package.graph;
+    uint32_t count = graph->inputs.count + graph->params.count;
+    int64_t dims[LIMIT_NAMED_DIMS];
+    bool unsure = false;
+    struct interp_tensor *sources = arena_array(&j->arena, count, sizeof *sources);
+    const struct interp_options options = {.mode = INTERP_REFERENCE,
+                                           .memory_limit = memory_half(),
+                                           .most_trips = j->module->most_trips,
+                                           .unsure = &unsure};
+    return guards_bind(graph, j->context->given, graph->inputs.count, dims, err) && stage(j, err) &&
+           interpreter_sources(j->module, j->context, &j->arena, sources, err) &&
+           interp_run(graph, &options, &(struct interp_arguments){dims, sources, count}, &j->arena,
+                      out, err);
+}
+
+/* Compares one output; false where it cannot be, or lies outside. */
+static bool compare(struct judging *j, uint32_t output, const struct interp_tensor *expected,
+                    struct error *err)
+{
+    struct tensor tensor;
+    struct interp_difference found;
+    if (!tensor_check(&j->outputs[output], true, &tensor, err))
+        return false;
+    bool same = tensor.dtype == expected->dtype && tensor.elements == expected->count;
+    void *dense = arena_alloc(&j->arena, tensor.size_bytes + 1, BLOCK_ALIGN);
+    if (!same)
+        return fail(err, ERR_INPUT, "is not of the shape and dtype that the inputs give");
+    copy_to_dense(dense, &tensor);
+    interp_compare(expected, dense, &found);
+    j->verdict.elements += (uint64_t)expected->count;
+    j->verdict.undetermined += (uint64_t)found.undetermined;
+    if (found.worst_ratio > j->verdict.worst_ratio)
+        j->verdict.worst_ratio = found.worst_ratio;
+    return found.worst_ratio <= 1 ||
+           fail(err, ERR_VERIFY, "element %lld is off by %.3g, at most %.3g is right",
+                (long long)found.worst_index, found.worst_absolute, found.worst_bound);
+}
+
+static bool judge(struct judging *j, struct error *err)
+{
+    const struct graph *graph = &j->module->package.graph;
+    if (!call_check_inputs(j->module, j->context, j->inputs, j->input_count, true, err))
+        return false;
+    if (j->output_count != graph->outputs.count || !j->outputs)
+        return fail(err, ERR_INPUT, "%u outputs are given, expected %u", j->output_count,
+                    graph->outputs.count);
+    struct interp_tensor *expected =
+        arena_array(&j->arena, graph->outputs.count + 1, sizeof *expected);
+    if (!reference(j, expected, err))
+        return false;
+    for (uint32_t i = 0; i < graph->outputs.count; i++)
+        if (!compare(j, i, &expected[i], err))
+            return fail_at(err, "output '%s'", j->module->outputs[i].name);
+    return true;
+}
+
+/* A function of its own, so that no local variable of the caller can be lost when setjmp returns a
+ * second time. */
+static bool judge_guarded(struct judging *j, struct error *err)
+{
+    jmp_buf out_of_memory;
+    if (setjmp(out_of_memory) != 0)
+        return fail(err, ERR_NOMEM, "no memory to judge the call");
+    j->arena.oom = &out_of_memory;
+    return judge(j, err);
+}
+
+URZA_EXPORT int urza_judge(urza_module *module, const DLTensor *inputs, uint32_t input_count,
+                           const DLTensor *outputs, uint32_t output_count, urza_verdict *out,
+                           urza_error *err)
+{
+    struct error e;
+    struct judging j = {.module = module,
+                        .inputs = inputs,
+                        .outputs = outputs,
+                        .input_count = input_count,
+                        .output_count = output_count};
+    struct cpu_fp before;
+    int cancel;
+    if (!module)
+        return public_result(fail(&e, ERR_USAGE, "the module is NULL"), &e, err);
+    j.context = context_take(module, &e);
+    if (!j.context)
+        return public_result(false, &e, err);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    arena_init(&j.arena);
+    j.arena.limit_bytes = memory_half();
+    cpu_fp_begin(&before);
+    bool ok = judge_guarded(&j, &e);
+    cpu_fp_end(&before);
+    arena_release(&j.arena);
+    pthread_setcancelstate(cancel, &cancel);
+    context_put(module, j.context);
+    if (out)
+        *out = j.verdict;
+    return public_result(ok, &e, err);
+}
