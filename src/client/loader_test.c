@@ -345,7 +345,7 @@ static void closing_forgets_what_is_queued(void **state)
 {
     struct fixture *f = *state;
     urza_error err;
-    begin(f, (urza_loader_options){.deadline_ms = 200});
+    begin(f, (urza_loader_options){.deadline_ms = 3000});
     f->way = WAY_SILENT;
     for (int i = 0; i < 1100; i++) {
         char name[32];

@@ -1,0 +1,374 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "layer/rollout_priv.h"
+
+#define SAMPLE_EVERY 200
+#define PAIRS 500
+#define PARTS 10000    /* of all calls */
+#define STEPS_OF_ARM 3 /* as a power of two: so long a slot keeps its arm */
+#define FORMAT "urza.rollout/1"
+
+static const struct {
+    const char *name;
+    uint32_t parts; /* of PARTS that run the challenger */
+    bool pairs;     /* some calls run both */
+} rungs[] = {
+    [URZA_RUNG_OFF] = {"off", 0, false},
+    [URZA_RUNG_SHADOW] = {"shadow", 0, true},
+    [URZA_RUNG_1] = {"1 %", 100, true},
+    [URZA_RUNG_10] = {"10 %", 1000, true},
+    [URZA_RUNG_50] = {"50 %", 5000, true},
+    [URZA_RUNG_100] = {"100 %", PARTS, true},
+    [URZA_RUNG_FINAL] = {"final", PARTS, false},
+    [URZA_RUNG_ROLLED_BACK] = {"rolled back", 0, false},
+};
+#define RUNGS (sizeof rungs / sizeof *rungs)
+
+URZA_EXPORT const char *urza_rung_name(urza_rung rung)
+{
+    return (uint32_t)rung < RUNGS ? rungs[rung].name : "unknown";
+}
+
+/* Arms. */
+
+/* The finaliser of splitmix64. */
+static uint64_t mix64(uint64_t x)
+{
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
+static uint64_t hash(uint64_t salt, uint64_t slot, uint64_t step)
+{
+    return mix64(mix64(salt + mix64(slot + 0x9e3779b97f4a7c15u)) + step);
+}
+
+static bool is_listed(const uint64_t *list, uint32_t count, uint64_t slot)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (list[i] == slot)
+            return true;
+    return false;
+}
+
+URZA_EXPORT int urza_rollout_arm(const urza_rollout *rollout, uint64_t slot, uint64_t step)
+{
+    if (!rollout)
+        return 0;
+    uint32_t parts = rungs[atomic_load_explicit(&rollout->rung, memory_order_relaxed)].parts;
+    if (parts == 0 || is_listed(rollout->block, rollout->block_count, slot))
+        return 0;
+    if (parts == PARTS || is_listed(rollout->allow, rollout->allow_count, slot))
+        return 1;
+    return hash(rollout->salt, slot, step >> STEPS_OF_ARM) % PARTS < parts;
+}
+
+/* Whether both arms run; *out_swapped: the challenger first. */
+static bool is_sampled(const urza_rollout *rollout, uint64_t slot, uint64_t step, bool *out_swapped)
+{
+    uint64_t drawn = hash(~rollout->salt, slot, step);
+    *out_swapped = drawn >> 63;
+    return rungs[atomic_load_explicit(&rollout->rung, memory_order_relaxed)].pairs &&
+           drawn % rollout->sample_every == 0 &&
+           !is_listed(rollout->block, rollout->block_count, slot);
+}
+
+URZA_EXPORT urza_module *urza_rollout_module(const urza_rollout *rollout, int arm)
+{
+    return rollout->arms[arm != 0];
+}
+
+/* Rungs. */
+
+/* What is counted on a rung begins here. */
+static void begin_counting(struct urza_rollout *rollout)
+{
+    atomic_store(&rollout->from.pairs, atomic_load(&rollout->counts.pairs));
+    atomic_store(&rollout->from.no_slower, atomic_load(&rollout->counts.no_slower));
+    atomic_store(&rollout->from.challenger_calls, atomic_load(&rollout->counts.challenger_calls));
+    atomic_store(&rollout->from.failures, atomic_load(&rollout->counts.failures));
+}
+
+/* False: the rung is another one by now. */
+static bool go(struct urza_rollout *rollout, uint32_t from, uint32_t to, const char *reason)
+{
+    if (!atomic_compare_exchange_strong(&rollout->rung, &from, to))
+        return false;
+    begin_counting(rollout);
+    const urza_rollout_event event = {(urza_rung)from, (urza_rung)to, reason};
+    if (rollout->on_event)
+        rollout->on_event(rollout->user, &event);
+    return true;
+}
+
+void rollout_back(struct urza_rollout *rollout, const char *reason)
+{
+    uint32_t rung = atomic_load(&rollout->rung);
+    while (rungs[rung].pairs && !go(rollout, rung, URZA_RUNG_ROLLED_BACK, reason))
+        rung = atomic_load(&rollout->rung);
+}
+
+void rollout_note(struct urza_rollout *rollout, int code, const urza_error *err)
+{
+    char reason[sizeof err->message + 64];
+    if (counts_add_call(&rollout->counts, code != 0) != ALARM_FAILS)
+        return;
+    snprintf(reason, sizeof reason, "it fails too often: %s: %s", urza_error_name(code),
+             err->message);
+    rollout_back(rollout, reason);
+}
+
+URZA_EXPORT urza_rung urza_rollout_rung(const urza_rollout *rollout)
+{
+    return (urza_rung)atomic_load(&rollout->rung);
+}
+
+URZA_EXPORT urza_rung urza_rollout_tick(urza_rollout *rollout)
+{
+    uint32_t rung = atomic_load(&rollout->rung);
+    struct counted now = counts_read(&rollout->counts), from = counts_read(&rollout->from);
+    if (rungs[rung].pairs && evidence_suffices(&now, &from, rollout->pairs, rungs[rung].parts > 0))
+        go(rollout, rung, rung + 1, "it is right, no slower, and does not fail");
+    return urza_rollout_rung(rollout);
+}
+
+URZA_EXPORT int urza_rollout_set(urza_rollout *rollout, urza_rung rung, const char *reason,
+                                 urza_error *err)
+{
+    if ((uint32_t)rung >= RUNGS) {
+        if (err)
+            snprintf(err->message, sizeof err->message, "there is no rung %d", (int)rung);
+        if (err)
+            err->code = ERR_USAGE;
+        return ERR_USAGE;
+    }
+    for (bool done = false; !done;) {
+        uint32_t from = atomic_load(&rollout->rung);
+        if (from == URZA_RUNG_ROLLED_BACK && rung != URZA_RUNG_ROLLED_BACK) {
+            atomic_store(&rollout->counts.pairs, 0);
+            atomic_store(&rollout->counts.no_slower, 0);
+            atomic_store(&rollout->counts.challenger_calls, 0);
+            atomic_store(&rollout->counts.failures, 0);
+        }
+        done = go(rollout, from, rung, reason ? reason : "as it was told");
+    }
+    return 0;
+}
+
+/* Calls. */
+
+int request_run(urza_module *module, const struct request *request, urza_error *err)
+{
+    return urza_call(module, request->inputs, request->input_count, request->outputs,
+                     request->output_count, NULL, err);
+}
+
+/* The challenger alone; where it fails, the champion. */
+static int run_challenger(struct urza_rollout *rollout, const struct request *request,
+                          urza_error *err)
+{
+    urza_error own;
+    int code = request_run(rollout->arms[1], request, &own);
+    if (code == 0) {
+        counts_add_call(&rollout->counts, false);
+        return 0;
+    }
+    int other = request_run(rollout->arms[0], request, err);
+    if (other == 0 && code == ERR_INPUT)
+        rollout_back(rollout, "it refuses a call that the champion takes");
+    else if (other == 0)
+        rollout_note(rollout, code, &own);
+    return other;
+}
+
+URZA_EXPORT int urza_rollout_call(urza_rollout *rollout, uint64_t slot, uint64_t step,
+                                  const DLTensor *inputs, uint32_t input_count, DLTensor *outputs,
+                                  uint32_t output_count, urza_error *err)
+{
+    const struct request request = {inputs, outputs, input_count, output_count};
+    int arm = urza_rollout_arm(rollout, slot, step);
+    bool swapped;
+    atomic_fetch_add_explicit(&rollout->calls, 1, memory_order_relaxed);
+    if (is_sampled(rollout, slot, step, &swapped))
+        return pair_run(rollout, arm, swapped, &request, err);
+    return arm == 1 ? run_challenger(rollout, &request, err)
+                    : request_run(rollout->arms[0], &request, err);
+}
+
+/* State. */
+
+URZA_EXPORT void urza_rollout_stats_get(const urza_rollout *rollout, urza_rollout_stats *out)
+{
+    struct counted now = counts_read(&rollout->counts);
+    *out = (urza_rollout_stats){
+        .rung = urza_rollout_rung(rollout),
+        .calls = atomic_load(&rollout->calls),
+        .challenger_calls = now.challenger_calls,
+        .failures = now.failures,
+        .pairs = now.pairs,
+        .slower = now.slower,
+        .no_slower = now.no_slower,
+        .judged = atomic_load(&rollout->judge.judged),
+        .wrong = atomic_load(&rollout->judge.wrong),
+        .dropped = atomic_load(&rollout->judge.dropped),
+        .log_e = evidence_log_e(now.pairs, now.slower),
+    };
+}
+
+#define COUNTS "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+
+URZA_EXPORT size_t urza_rollout_save(const urza_rollout *rollout, char *text, size_t room)
+{
+    const struct counts *now = &rollout->counts, *from = &rollout->from;
+    int size = snprintf(
+        text, room, FORMAT "\n%s\n%s\n%u " COUNTS " " COUNTS "\n", urza_kernel_id(rollout->arms[0]),
+        urza_kernel_id(rollout->arms[1]), atomic_load(&rollout->rung), atomic_load(&now->pairs),
+        atomic_load(&now->no_slower), atomic_load(&now->challenger_calls),
+        atomic_load(&now->failures), atomic_load(&from->pairs), atomic_load(&from->no_slower),
+        atomic_load(&from->challenger_calls), atomic_load(&from->failures));
+    return (size_t)size;
+}
+
+static bool restore(struct urza_rollout *rollout, const char *text, struct error *err)
+{
+    char head[256];
+    uint64_t n[8];
+    uint32_t rung;
+    char end;
+    size_t size =
+        (size_t)snprintf(head, sizeof head, FORMAT "\n%s\n%s\n", urza_kernel_id(rollout->arms[0]),
+                         urza_kernel_id(rollout->arms[1]));
+    if (strncmp(text, head, size) != 0)
+        return fail(err, ERR_INPUT, "what was saved is not of a rollout of these kernels");
+    text += size;
+    static const char numbers[] = "%" SCNu32 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
+                                  " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 "%c";
+    if (text[strspn(text, "0123456789 ")] != '\n' ||
+        sscanf(text, numbers, &rung, &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6], &n[7],
+               &end) != 10 ||
+        end != '\n' || rung >= RUNGS)
+        return fail(err, ERR_INPUT, "what was saved is damaged");
+    rollout->rung = rung;
+    _Atomic uint64_t *words[] = {&rollout->counts.pairs,
+                                 &rollout->counts.no_slower,
+                                 &rollout->counts.challenger_calls,
+                                 &rollout->counts.failures,
+                                 &rollout->from.pairs,
+                                 &rollout->from.no_slower,
+                                 &rollout->from.challenger_calls,
+                                 &rollout->from.failures};
+    for (int i = 0; i < 8; i++)
+        *words[i] = n[i];
+    struct counted now = counts_read(&rollout->counts), from = counts_read(&rollout->from);
+    bool possible = now.slower <= now.pairs && now.no_slower <= now.pairs &&
+                    now.failures <= now.challenger_calls && from.slower <= from.pairs &&
+                    from.pairs <= now.pairs && from.slower <= now.slower &&
+                    from.no_slower <= now.no_slower && from.failures <= now.failures &&
+                    from.challenger_calls <= now.challenger_calls;
+    return possible || fail(err, ERR_INPUT, "what was saved is damaged");
+}
+
+/* Opening. */
+
+static bool copy_list(const uint64_t *list, uint32_t count, uint64_t **out, struct error *err)
+{
+    *out = calloc((size_t)count + 1, sizeof **out);
+    if (!*out)
+        return fail(err, ERR_NOMEM, "no memory for a list of slots");
+    if (count > 0)
+        memcpy(*out, list, count * sizeof **out);
+    return true;
+}
+
+/* Whether the challenger can stand for the champion. */
+static bool fits(const urza_rollout_options *options, struct error *err)
+{
+    urza_handle *handle;
+    urza_error why;
+    int code = urza_handle_new(options->champion, &handle, &why);
+    if (code == 0) {
+        code = urza_handle_replace(handle, options->challenger, &why);
+        urza_handle_free(handle);
+    }
+    if (code == 0)
+        return true;
+    fail(err, (enum error_code)code, "the challenger: %s", why.message);
+    return fail_at(err, "%s", why.place);
+}
+
+static bool check_options(const urza_rollout_options *options, struct error *err)
+{
+    if (!options || !options->champion || !options->challenger)
+        return fail(err, ERR_USAGE, "a rollout needs a champion and a challenger");
+    if ((options->allow_count > 0 && !options->allow) ||
+        (options->block_count > 0 && !options->block))
+        return fail(err, ERR_USAGE, "slots are counted but not given");
+    return fits(options, err);
+}
+
+static bool open_with(struct urza_rollout *rollout, const urza_rollout_options *options,
+                      struct error *err)
+{
+    rollout->arms[0] = urza_retain(options->champion);
+    rollout->arms[1] = urza_retain(options->challenger);
+    rollout->salt = options->salt;
+    rollout->sample_every = options->sample_every > 0 ? options->sample_every : SAMPLE_EVERY;
+    rollout->pairs = options->pairs > 0 ? options->pairs : PAIRS;
+    rollout->on_event = options->on_event;
+    rollout->user = options->user;
+    rollout->allow_count = options->allow_count;
+    rollout->block_count = options->block_count;
+    return copy_list(options->allow, options->allow_count, &rollout->allow, err) &&
+           copy_list(options->block, options->block_count, &rollout->block, err) &&
+           (!options->saved || restore(rollout, options->saved, err)) &&
+           judge_start(&rollout->judge, rollout, err);
+}
+
+static void release(struct urza_rollout *rollout)
+{
+    urza_unload(rollout->arms[0]);
+    urza_unload(rollout->arms[1]);
+    free(rollout->allow);
+    free(rollout->block);
+    free(rollout);
+}
+
+static int result_of(bool ok, const struct error *from, urza_error *err)
+{
+    if (ok || !err)
+        return ok ? 0 : (int)from->code;
+    err->code = (int)from->code;
+    snprintf(err->place, sizeof err->place, "%s", from->place);
+    snprintf(err->message, sizeof err->message, "%s", from->message);
+    return err->code;
+}
+
+URZA_EXPORT int urza_rollout_open(const urza_rollout_options *options, urza_rollout **out,
+                                  urza_error *err)
+{
+    struct error e;
+    if (!check_options(options, &e))
+        return result_of(false, &e, err);
+    struct urza_rollout *rollout = calloc(1, sizeof *rollout);
+    if (!rollout)
+        return result_of(fail(&e, ERR_NOMEM, "no memory for a rollout"), &e, err);
+    if (!open_with(rollout, options, &e)) {
+        release(rollout);
+        return result_of(false, &e, err);
+    }
+    *out = rollout;
+    return 0;
+}
+
+URZA_EXPORT void urza_rollout_close(urza_rollout *rollout)
+{
+    if (!rollout)
+        return;
+    judge_stop(&rollout->judge);
+    release(rollout);
+}

@@ -1,0 +1,89 @@
+/* Inside a rollout.
+ *
+ *   rollout.c ──► evidence.c    what was counted, and what follows from it
+ *       │
+ *       └──────► pair.c         a call that both arms run, and the thread that judges
+ *
+ * Counters are single words that many threads add to. What is counted on a rung is the difference
+ * to the counts when it began. */
+#ifndef URZA_LAYER_ROLLOUT_PRIV_H
+#define URZA_LAYER_ROLLOUT_PRIV_H
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "urza/rollout.h"
+
+/* evidence.c: pure, but for the counters. */
+struct counts {
+    _Atomic uint64_t pairs;     /* n << 32 | S: how many were slower */
+    _Atomic uint64_t no_slower; /* not at all */
+    _Atomic uint64_t challenger_calls, failures;
+};
+struct counted { /* at one moment */
+    uint64_t pairs, slower, no_slower, challenger_calls, failures;
+};
+enum alarm { ALARM_NONE, ALARM_SLOWER, ALARM_FAILS };
+
+struct counted counts_read(const struct counts *counts);
+/* Adds one; what is to be concluded from all so far. */
+enum alarm counts_add_pair(struct counts *counts, uint64_t champion_ns, uint64_t challenger_ns);
+enum alarm counts_add_call(struct counts *counts, bool failed);
+/* ln of 2^n · B(½ + S, ½ + n − S) / B(½, ½) */
+double evidence_log_e(uint64_t pairs, uint64_t slower);
+/* The logarithm of the likelihood of 1 failure in 1,000 over that of 1 in 10,000. */
+double evidence_log_failures(uint64_t calls, uint64_t failures);
+/* Whether what was counted since `from` suffices to go on. */
+bool evidence_suffices(const struct counted *now, const struct counted *from, uint32_t pairs,
+                       bool with_failures);
+
+/* pair.c: what a thread judges. */
+struct sample;
+#define SAMPLES_MOST 4
+struct judge {
+    struct urza_rollout *rollout;
+    pthread_t thread;
+    sem_t some;
+    _Atomic bool stop;
+    struct sample *_Atomic samples[SAMPLES_MOST];
+    _Atomic uint64_t judged, wrong, dropped;
+};
+bool judge_start(struct judge *judge, struct urza_rollout *rollout, struct error *err);
+void judge_stop(struct judge *judge); /* what is not judged yet is not */
+
+struct urza_rollout {
+    urza_module *arms[2]; /* champion, challenger */
+    uint64_t salt;
+    uint32_t sample_every, pairs;
+    uint64_t *allow, *block;
+    uint32_t allow_count, block_count;
+    void (*on_event)(void *user, const urza_rollout_event *event);
+    void *user;
+    _Atomic uint32_t rung;
+    struct counts counts;
+    struct counts from; /* when the rung began */
+    _Atomic uint64_t calls;
+    struct judge judge;
+};
+
+/* The arguments of a call. */
+struct request {
+    const DLTensor *inputs;
+    DLTensor *outputs;
+    uint32_t input_count, output_count;
+};
+int request_run(urza_module *module, const struct request *request, urza_error *err);
+/* pair.c: runs both arms, in the order `swapped` says, compares their times, and hands a copy of
+ * the challenger's result over to be judged. The caller's outputs are those of `arm`. */
+int pair_run(struct urza_rollout *rollout, int arm, bool swapped, const struct request *request,
+             urza_error *err);
+
+/* rollout.c: from a rung where the challenger runs; nothing on the others. */
+void rollout_back(struct urza_rollout *rollout, const char *reason);
+/* A call of the challenger came to this end, where the champion takes the same arguments. */
+void rollout_note(struct urza_rollout *rollout, int code, const urza_error *err);
+
+#endif
