@@ -90,7 +90,7 @@ static void test_rows(void **state)
         arena_init(&arena);
         if (!graph_parse(&graph, &arena, rows[i].text, strlen(rows[i].text), &err))
             fail_msg("%s: %s: %s", rows[i].what, err.place, err.message);
-        struct point p = {&arena, &graph, NULL, NULL, 0, 3, false};
+        struct point p = {&arena, &graph, NULL, NULL, 0, 3, false, NULL};
         grad_point_init(&p);
         for (uint32_t s = 0; s < p.source_count; s++)
             for (int64_t e = 0; e < p.sources[s].count; e++)
