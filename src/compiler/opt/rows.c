@@ -3,7 +3,7 @@
  *   s = contract(q, k)                       [batch…, rows, keys]
  *   t = s · scale, masked …
  *   e = exp(t - max over keys of t)
- *   p = e / sum over keys of e
+ *   p = e / sum over keys of e              or that in a narrower dtype
  *   y = contract(p, v)
  *
  * Stored, s and e would be by far the largest tensors of a network, but a row of y needs only one
@@ -165,6 +165,8 @@ void rows_find(struct cut *c)
             n->attrs->contract != 1)
             continue;
         const struct node *e = graph_node(g, n->operands[0]);
+        if (e->prim == PRIM_CAST)
+            e = graph_node(g, e->operands[0]);
         if (e->prim == PRIM_MUL || e->prim == PRIM_DIV)
             e = graph_node(g, e->operands[0]);
         if (e->prim != PRIM_EXP || (e->dtype != DTYPE_F32 && e->dtype != DTYPE_F64))
