@@ -353,7 +353,7 @@ static bool reads_waiting(const struct emitting *e)
     for (uint32_t k = 0; k < r->items.count; k++) {
         const struct node *n = b_node(e->b, r->items.items[k].value);
         for (uint32_t i = 0; i < n->operand_count; i++)
-            if (e->waits[n->operands[i]])
+            if (e->waits[n->operands[i]] && !strip_is_inside(e->s, n->operands[i]))
                 return true;
     }
     return false;
@@ -418,7 +418,7 @@ static bool follow(struct emitting *e, value_id from, value_id to)
         struct node n = *graph_node(g, v);
         value_id operands[LIMIT_OPERANDS];
         bool behind = false;
-        if (!s->needed[v] || s->taken[v] || follows[v] != VALUE_NONE)
+        if (!s->needed[v] || follows[v] != VALUE_NONE)
             continue;
         e->waits[v] = e->exits[v];
         for (uint32_t i = 0; i < n.operand_count; i++) {
@@ -427,7 +427,7 @@ static bool follow(struct emitting *e, value_id from, value_id to)
             behind |= follows[x] != VALUE_NONE;
             operands[i] = follows[x] != VALUE_NONE ? follows[x] : x;
         }
-        if (e->waits[v] || !behind)
+        if (e->waits[v] || !behind || s->taken[v])
             continue;
         g->origin = n.origin;
         follows[v] = graph_add(g, (enum prim)n.prim, operands, n.operand_count, n.attrs, e->b->err);

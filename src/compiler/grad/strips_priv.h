@@ -13,11 +13,13 @@
  * A region is found around a product of the forward pass, y, one of whose operands, p, is summed
  * over keys and computed row by row from other products, with sums along rows. Its members are
  *   - the values from those products to p, which the loop computes again,
- *   - the values of the backward pass that are as large as p and hang on members row by row, and
- *     what is between these and members;
- * its exits are the other values of the backward pass that members are operands of, and members
- * that are asked for. There is no region where the forward pass stores a member, or an exit is no
- * sum over rows and does not go row by row; nor where one strip would typically hold all rows.
+ *   - the values of the backward pass that have rows and keys, too, and hang on members row by row,
+ *     and what is between these and members;
+ * its exits are the other values of the backward pass that members are operands of: sums over rows,
+ * products, and numbers of each row. Where a value is none of these, the member that it reads is
+ * the exit instead, if it is smaller than p, as the gradient of a bias is; so are members that are
+ * asked for. There is no region where the forward pass stores a member, or such an exit is as large
+ * as p; nor where one strip would typically hold all rows.
  *
  * Rows may be part of an axis: with grouped key heads, gradients merge the heads of a group and the
  * rows, [batch…, group·rows, keys]. Such an axis is one of outer · rows · inner elements. */
