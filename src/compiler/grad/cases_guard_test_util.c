@@ -95,7 +95,7 @@ bool grad_case_guard(struct bed *bed, uint64_t seed, uint32_t *moving)
     graph_init(&r->graph, &bed->arena);
     r->b = (struct builder){&r->graph, &bed->err};
     build(r);
-    struct point p = {&bed->arena, &r->graph, NULL, NULL, 0, seed, false};
+    struct point p = {&bed->arena, &r->graph, NULL, NULL, 0, seed, false, NULL};
     struct interp_tensor got[2] = {0};
     struct sides sides = {0};
     bool moves = false;

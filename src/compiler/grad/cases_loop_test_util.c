@@ -252,7 +252,7 @@ bool grad_case_loop(struct bed *bed, uint64_t seed, uint32_t *moving)
     r->b = (struct builder){&r->graph, &bed->err};
     build(r);
     end(r);
-    struct point p = {&bed->arena, &r->graph, &r->trips, NULL, 0, seed, false};
+    struct point p = {&bed->arena, &r->graph, &r->trips, NULL, 0, seed, false, NULL};
     grad_point_init(&p);
     for (uint32_t i = 0; i < p.source_count; i++)
         for (int64_t e = 0; e < p.sources[i].count; e++)

@@ -202,7 +202,7 @@ bool grad_case_named(struct bed *bed, uint64_t seed, uint32_t *moving)
         return true;
     for (int64_t wish = 0; wish < 6; wish++) {
         const int64_t dims[] = {dim_legal(&r->names[0], wish), dim_legal(&r->names[1], 9 - wish)};
-        struct point p = {&bed->arena, &r->graph, dims, NULL, 0, seed, false};
+        struct point p = {&bed->arena, &r->graph, dims, NULL, 0, seed, false, NULL};
         grad_point_init(&p);
         for (uint32_t i = 0; i < p.source_count; i++)
             for (int64_t e = 0; e < p.sources[i].count; e++)

@@ -25,7 +25,7 @@ static struct program *begin(struct bed *bed, uint64_t seed)
  * equal numbers. */
 static void draw_point(struct program *p, uint64_t seed, struct point *point)
 {
-    *point = (struct point){&p->bed->arena, &p->graph, p->dims, NULL, 0, seed, false};
+    *point = (struct point){&p->bed->arena, &p->graph, p->dims, NULL, 0, seed, false, NULL};
     grad_point_init(point);
     for (uint32_t i = 0; i < point->source_count; i++) {
         struct interp_tensor *t = &point->sources[i];

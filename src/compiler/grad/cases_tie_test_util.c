@@ -255,7 +255,7 @@ bool grad_case_tie(struct bed *bed, uint32_t index)
     arena_release(&bed->arena);
     if (!parse(bed, tie, &graph))
         return fail_at(&bed->err, "%s", tie->name);
-    struct point p = {&bed->arena, &graph, NULL, NULL, 0, index, true};
+    struct point p = {&bed->arena, &graph, NULL, NULL, 0, index, true, NULL};
     grad_point_init(&p);
     for (uint32_t s = 0; s < p.source_count; s++)
         for (int64_t e = 0; e < p.sources[s].count; e++)

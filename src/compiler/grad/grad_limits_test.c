@@ -18,7 +18,7 @@ static double native_gradient(struct bed *bed, const struct graph *graph)
     struct graph training;
     if (!grad_training_graph(&training, &bed->arena, graph, &(struct grad_training){0}, &bed->err))
         fail_msg("%s", bed->err.message);
-    struct point p = {&bed->arena, &training, NULL, NULL, 0, 0, true};
+    struct point p = {&bed->arena, &training, NULL, NULL, 0, 0, true, NULL};
     grad_point_init(&p);
     for (uint32_t s = 0; s < p.source_count; s++)
         for (int64_t e = 0; e < p.sources[s].count; e++)
@@ -109,7 +109,7 @@ static void test_narrow_sums(void **state)
 
 static void expect_identity(struct bed *bed, const struct graph *graph)
 {
-    struct point p = {&bed->arena, graph, NULL, NULL, 0, 3, false};
+    struct point p = {&bed->arena, graph, NULL, NULL, 0, 3, false, NULL};
     bool moving = false;
     grad_point_init(&p);
     for (uint32_t s = 0; s < p.source_count; s++)

@@ -29,10 +29,36 @@
     "%7 = reduce_sum %6 {axes [" axis "]} : f64[3, 3]\n%8 = reshape %7 : f64[" shape "]\n" \
     "%9 = broadcast %8" SPREAD "%10 = div %6, %9" CUBE "output \"y\" %10\n"
 
+/* The same for rows that may be -inf in all elements; `value` closes them. */
+#define CLOSABLE(axis, shape, value)                                                          \
+    "%2 = reduce_max %1 {axes [" axis "]} : f64[3, 3]\n%3 = reshape %2 : f64[" shape "]\n"    \
+    "%4 = const " value " : f64[]\n%5 = broadcast %4 {axes []} : f64[" shape "]\n"            \
+    "%6 = eq %3, %5 : bool[" shape "]\n%7 = const 0 : f64[]\n"                                \
+    "%8 = broadcast %7 {axes []} : f64[" shape "]\n%9 = select %6, %8, %3 : f64[" shape "]\n" \
+    "%10 = broadcast %9" SPREAD "%11 = sub %1, %10" CUBE "%12 = exp %11" CUBE
+#define CLOSED(axis, shape)                                                                    \
+    "%13 = reduce_sum %12 {axes [" axis "]} : f64[3, 3]\n%14 = reshape %13 : f64[" shape "]\n" \
+    "%15 = const 1 : f64[]\n%16 = broadcast %15 {axes []} : f64[" shape "]\n"                  \
+    "%17 = select %6, %16, %14 : f64[" shape "]\n%18 = broadcast %17" SPREAD                   \
+    "%19 = div %12, %18" CUBE "output \"y\" %19\n"
+
+#define CLOSED_BY_OTHERS                                                              \
+    "%13 = reduce_sum %12 {axes [2]} : f64[3, 3]\n%14 = reshape %13 : f64[3, 1, 3]\n" \
+    "%15 = const 1 : f64[]\n%16 = broadcast %15 {axes []} : f64[3, 1, 3]\n"           \
+    "%17 = select %6, %16, %14 : f64[3, 1, 3]\n%18 = reshape %17 : f64[3, 3, 1]\n"    \
+    "%19 = broadcast %18" SPREAD "%20 = div %12, %19" CUBE "output \"y\" %20\n"
+
 static const struct row {
     const char *what, *text;
     bool whole;
 } rows[] = {
+    {"rows that may be closed", HEAD CLOSABLE("2", "3, 3, 1", "-inf") CLOSED("2", "3, 3, 1"), true},
+    {"an axis in between that may be closed",
+     HEAD CLOSABLE("1", "3, 1, 3", "-inf") CLOSED("1", "3, 1, 3"), true},
+    {"rows that are closed by a number",
+     HEAD CLOSABLE("2", "3, 3, 1", "0.25") CLOSED("2", "3, 3, 1"), false},
+    {"rows that are closed by another axis", HEAD CLOSABLE("1", "3, 1, 3", "-inf") CLOSED_BY_OTHERS,
+     false},
     {"the last axis", HEAD CENTRED("2", "3, 3, 1") DIVIDED("2", "3, 3, 1"), true},
     {"an axis in between", HEAD CENTRED("1", "3, 1, 3") DIVIDED("1", "3, 1, 3"), true},
     {"the first axis", HEAD CENTRED("0", "1, 3, 3") DIVIDED("0", "1, 3, 3"), true},
@@ -90,7 +116,7 @@ static void test_rows(void **state)
         arena_init(&arena);
         if (!graph_parse(&graph, &arena, rows[i].text, strlen(rows[i].text), &err))
             fail_msg("%s: %s: %s", rows[i].what, err.place, err.message);
-        struct point p = {&arena, &graph, NULL, NULL, 0, 3, false};
+        struct point p = {&arena, &graph, NULL, NULL, 0, 3, false, NULL};
         grad_point_init(&p);
         for (uint32_t s = 0; s < p.source_count; s++)
             for (int64_t e = 0; e < p.sources[s].count; e++)

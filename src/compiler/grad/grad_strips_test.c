@@ -67,7 +67,7 @@ static const struct row cases[] = {
     {"typically few rows", CAUSAL, 1, 512, 0, 16, false},
     {"rows are few", 0, 1, 128, 0, 0, false},
     {"keys are few", 0, 1, 512, 100, 0, false},
-    {"perhaps no rows", 0, 0, 512, 0, 0, false},
+    {"perhaps no rows", 0, 0, 512, 0, 0, true},
     {"weights are a result", WEIGHTS_OUT, 1, 512, 0, 0, false},
     {"nothing sums along rows", NO_SOFTMAX, 1, 512, 0, 0, false},
     {"two products", TWICE, 1, 512, 0, 0, false},
@@ -188,7 +188,7 @@ static void compare(struct arena *arena, const struct building *g, int64_t size)
 {
     struct error err = {0};
     bool moving = false;
-    struct point p = {arena, g->b.graph, &size, NULL, 0, (uint64_t)size, false};
+    struct point p = {arena, g->b.graph, &size, NULL, 0, (uint64_t)size, false, NULL};
     grad_point_init(&p);
     for (uint32_t s = 0; s < p.source_count; s++)
         for (int64_t e = 0; e < p.sources[s].count; e++)
@@ -250,7 +250,7 @@ static struct tangent_tensor *gradients(struct arena *arena, bool by_input, int6
     struct graph *live = ARENA_NEW(arena, struct graph);
     assert_true(graph_copy_live(live, arena, graph, &err));
     assert_int_equal(live->loops, 1);
-    struct point p = {arena, live, &size, NULL, 0, 1, false};
+    struct point p = {arena, live, &size, NULL, 0, 1, false, NULL};
     grad_point_init(&p);
     for (uint32_t s = 0; s < p.source_count; s++)
         for (int64_t e = 0; e < p.sources[s].count; e++)

@@ -46,7 +46,7 @@ static bool compare_example(const struct op_row *row, const struct op_example_re
     graph_init(&graph, &arena);
     if (!op_example_build(row, request, &graph, &example, err))
         fail_msg("%s: %s", row->name, err->message);
-    struct point p = {&arena, &graph, example.dim_values, NULL, 0, request->seed, false};
+    struct point p = {&arena, &graph, example.dim_values, NULL, 0, request->seed, false, NULL};
     draw_example(&p, &example, request->seed);
     bool same = grad_compare(&p, moving, err);
     /* Differences do not see through rounding to f16. */
@@ -135,7 +135,7 @@ static void check_kink(const struct kink *kink)
     if (!op_expand(&b, op_find(kink->op), &arguments, out, &count, &err) ||
         !graph_output(&graph, "y", out[0], &err))
         fail_msg("%s: %s %s", kink->op, err.place, err.message);
-    struct point p = {&arena, &graph, NULL, NULL, 0, 1, true};
+    struct point p = {&arena, &graph, NULL, NULL, 0, 1, true, NULL};
     struct interp_tensor got[2];
     bool moving = false;
     grad_point_init(&p);
@@ -202,7 +202,7 @@ static int check_smooth(const struct op_row *row, uint32_t index, double value, 
     graph_init(&graph, &arena);
     const struct op_example_request request = {index, 1, 1, DTYPE_F64, false};
     assert_true(op_example_build(row, &request, &graph, &example, &err));
-    struct point p = {&arena, &graph, example.dim_values, NULL, 0, 1, true};
+    struct point p = {&arena, &graph, example.dim_values, NULL, 0, 1, true, NULL};
     draw_example(&p, &example, 1);
     for (uint32_t s = 0; s < p.source_count; s++)
         for (int64_t e = 0; dtype_is_float(p.sources[s].dtype) && e < p.sources[s].count; e++)
@@ -257,7 +257,7 @@ static void test_smooth_borders(void **state)
 static void expect_right(struct arena *arena, const struct graph *graph, const int64_t *dims,
                          uint64_t seed)
 {
-    struct point p = {arena, graph, dims, NULL, 0, seed, false};
+    struct point p = {arena, graph, dims, NULL, 0, seed, false, NULL};
     struct error err = {0};
     struct sides sides = {0};
     bool moving = false;

@@ -102,7 +102,8 @@ bool grad_backward(const struct point *p, struct sides *out, struct interp_tenso
                    struct error *err)
 {
     struct graph training;
-    if (!grad_training_graph(&training, p->arena, p->graph, &(struct grad_training){0}, err) ||
+    const struct grad_training asked = {p->wrt ? &p->wrt : NULL, p->wrt ? 1 : 0};
+    if (!grad_training_graph(&training, p->arena, p->graph, &asked, err) ||
         !graph_verify(&training, err))
         return false;
     uint32_t blocks = p->graph->outputs.count;
@@ -131,6 +132,9 @@ static const double *const *directions_of(const struct point *p)
 {
     const double **all = ARENA_ARRAY(p->arena, const double *, p->source_count + 1);
     for (uint32_t s = 0; s < p->source_count; s++) {
+        const char *name = graph_node(p->graph, grad_source(p->graph, s))->attrs->name;
+        if (p->wrt && strcmp(name, p->wrt) != 0)
+            continue;
         double *own = ARENA_ARRAY(p->arena, double, (size_t)p->sources[s].count + 1);
         for (int64_t e = 0; e < p->sources[s].count; e++)
             own[e] = grad_drawn(direction_key(p, s), e);

@@ -22,8 +22,9 @@ struct point {
     const int64_t *dims;
     struct interp_tensor *sources; /* inputs, then params */
     uint32_t source_count;
-    uint64_t seed; /* of cotangents and directions, which are in [-1, 1) */
-    bool ones;     /* cotangents are 1 */
+    uint64_t seed;   /* of cotangents and directions, which are in [-1, 1) */
+    bool ones;       /* cotangents are 1 */
+    const char *wrt; /* the only source that is differentiated; NULL: all */
 };
 
 /* Both sides, and the magnitude of their terms. */

@@ -126,7 +126,7 @@ static void test_maxima(void **state)
         if (compares(&graph, &arena) == cases[i].left_out)
             fail_msg("%s: the maximum is %sleft out", cases[i].what,
                      cases[i].left_out ? "not " : "");
-        struct point p = {&arena, &graph, NULL, NULL, 0, i + 1, false};
+        struct point p = {&arena, &graph, NULL, NULL, 0, i + 1, false, NULL};
         grad_point_init(&p);
         for (int64_t e = 0; e < p.sources[0].count; e++)
             p.sources[0].cells[e].f = 3 * grad_drawn(rng_key(i), e);

@@ -1,74 +1,19 @@
-/* Finding what the backward pass can compute in strips; see strips_priv.h. */
+/* Finding what the backward pass can compute in strips; see strips_priv.h.
+ *
+ * The search goes from value to value, so its cost is that of the region and not of the graph. */
+#include <stdlib.h>
+
 #include "compiler/grad/strips_priv.h"
 
-#define MOST_DEPTH 64 /* of what is between the two products of attention */
 #define LEAST_ROWS (2 * STRIP_ROWS)
+#define MOST_MET 1024 /* values that a search comes by */
 
 struct finding {
     struct strips *s;
     struct graph *g;
     struct strip_region *region;
+    VEC(value_id) met; /* all whose part is not STRIP_OUTSIDE */
 };
-
-/* A reshape goes row by row where both have the axis, behind as many elements. */
-static uint32_t reshape_axis(struct graph *g, const struct node *n, uint32_t axis)
-{
-    const struct node *x = graph_node(g, n->operands[0]);
-    dim_id before = dim_product(&g->dims, n->shape, axis);
-    for (uint32_t d = 0; d < x->rank && before != DIM_NONE; d++)
-        if (x->shape[d] == n->shape[axis] && dim_product(&g->dims, x->shape, d) == before)
-            return d;
-    return AXIS_MIXED;
-}
-
-static uint32_t broadcast_axis(const struct graph *g, const struct node *n, uint32_t axis)
-{
-    const struct node *x = graph_node(g, n->operands[0]);
-    for (uint32_t d = 0; d < x->rank; d++)
-        if (n->attrs->axes[d] == axis)
-            return x->shape[d] == n->shape[axis] ? d : AXIS_NONE;
-    return AXIS_NONE;
-}
-
-static uint32_t contract_axis(const struct graph *g, const struct node *n, uint32_t operand,
-                              uint32_t axis)
-{
-    uint32_t batch = n->attrs->batch;
-    uint32_t rows = graph_node(g, n->operands[0])->rank - n->attrs->contract;
-    if (axis < batch)
-        return axis;
-    if (operand == 0)
-        return axis < rows ? axis : AXIS_NONE;
-    return axis < rows ? AXIS_NONE : batch + axis - rows;
-}
-
-static uint32_t reduce_axis(const struct node *n, uint32_t axis)
-{
-    bool reduced[LIMIT_RANK] = {false};
-    for (uint32_t i = 0; i < n->attrs->axis_count; i++)
-        reduced[n->attrs->axes[i]] = true;
-    for (uint32_t d = 0; d < LIMIT_RANK; d++)
-        if (!reduced[d] && axis-- == 0)
-            return d;
-    return AXIS_MIXED;
-}
-
-uint32_t strip_operand_axis(struct graph *g, const struct node *n, uint32_t operand, uint32_t axis)
-{
-    enum prim prim = (enum prim)n->prim;
-    if (prim_is_elementwise(prim))
-        return axis;
-    switch (prim) {
-    case PRIM_CONTRACT: return contract_axis(g, n, operand, axis);
-    case PRIM_REDUCE_SUM:
-    case PRIM_REDUCE_MAX:
-    case PRIM_REDUCE_MIN: return reduce_axis(n, axis);
-    case PRIM_BROADCAST: return broadcast_axis(g, n, axis);
-    case PRIM_RESHAPE: return reshape_axis(g, n, axis);
-    case PRIM_TRANSPOSE: return n->attrs->axes[axis];
-    default: return AXIS_MIXED;
-    }
-}
 
 static int64_t most(const struct graph *g, dim_id dim)
 {
@@ -79,142 +24,166 @@ static int64_t most(const struct graph *g, dim_id dim)
 
 static bool is_part(const struct finding *f, value_id v, enum strip_part part)
 {
-    return f->region->part[v] == part;
+    return f->s->part[v] == part;
 }
 
-static bool is_inside(const struct finding *f, value_id v)
+static void join(struct finding *f, value_id v, enum strip_part part, struct strip_axis at)
 {
-    return strip_is_inside(f->region, v);
+    if (is_part(f, v, STRIP_OUTSIDE))
+        VEC_PUSH(f->s->arena, &f->met, v);
+    f->s->part[v] = (uint8_t)part;
+    f->s->at[v] = at;
 }
 
-static void join(struct finding *f, value_id v, enum strip_part part, uint32_t axis)
+static int by_id(const void *a, const void *b)
 {
-    f->region->part[v] = (uint8_t)part;
-    f->region->axis[v] = (uint8_t)axis;
+    value_id x = *(const value_id *)a, y = *(const value_id *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void sort_met(struct finding *f)
+{
+    qsort(f->met.items, f->met.count, sizeof *f->met.items, by_id);
+}
+
+static struct strip_axis operand_axis(const struct finding *f, const struct node *n, uint32_t i,
+                                      struct strip_axis at)
+{
+    return strip_operand_axis(f->g, n, i, at, f->region->rows);
 }
 
 /* Whether a product has more to give than rows: its rows come from one operand, and the other one
  * has a dim of its own that may be long. */
-static bool is_scores(struct finding *f, value_id v, uint32_t axis)
+static bool is_scores(struct finding *f, const struct node *n, struct strip_axis at)
 {
-    const struct node *n = graph_node(f->g, v);
-    if (n->prim != PRIM_CONTRACT || axis < n->attrs->batch)
+    if (at.axis < n->attrs->batch)
         return false;
-    uint32_t of = contract_axis(f->g, n, 0, axis) == AXIS_NONE ? 1 : 0;
-    f->region->keys = DIM_NONE;
-    for (uint32_t d = n->attrs->batch; d < n->rank; d++)
-        if (contract_axis(f->g, n, of, d) == AXIS_NONE && most(f->g, n->shape[d]) > LEAST_ROWS)
-            f->region->keys = n->shape[d];
-    return f->region->keys != DIM_NONE;
+    uint32_t of = operand_axis(f, n, 0, at).axis == AXIS_NONE ? 1 : 0;
+    for (uint32_t d = n->attrs->batch; d < n->rank; d++) {
+        struct strip_axis own = {d, at.outer, at.inner};
+        if (operand_axis(f, n, of, own).axis == AXIS_NONE && most(f->g, n->shape[d]) > LEAST_ROWS)
+            return true;
+    }
+    return false;
 }
 
-/* Makes what leads from scores to a value members; false: nothing does. Notes reductions. */
-static bool join_forward(struct finding *f, value_id v, uint32_t axis, uint32_t depth,
-                         bool *reduces)
+/* Goes from a value to what it is computed from row by row, products at most. False: it reads
+ * something in two ways, or that is too much. */
+static bool walk_down(struct finding *f, value_id v, struct strip_axis at)
 {
-    struct strip_region *r = f->region;
-    const struct node *n = graph_node(f->g, v);
-    bool any = false;
-    if (is_part(f, v, STRIP_MEMBER))
-        return r->axis[v] == axis;
-    if (depth == 0 || f->s->bound[v])
-        return false;
-    if (n->prim == PRIM_CONTRACT) {
-        if ((r->scores != VALUE_NONE && r->scores != v) || !is_scores(f, v, axis))
+    struct strips *s = f->s;
+    join(f, v, STRIP_MET, at);
+    for (uint32_t k = 0; k < f->met.count; k++) {
+        v = f->met.items[k];
+        const struct node *n = graph_node(f->g, v);
+        if (s->bound[v] || s->taken[v])
+            continue;
+        if (n->prim == PRIM_CONTRACT) {
+            if (is_scores(f, n, s->at[v]))
+                join(f, v, STRIP_MEMBER, s->at[v]);
+            continue;
+        }
+        for (uint32_t i = 0; i < n->operand_count; i++) {
+            value_id x = n->operands[i];
+            struct strip_axis of = operand_axis(f, n, i, s->at[v]);
+            if (of.axis >= LIMIT_RANK)
+                continue;
+            if (is_part(f, x, STRIP_OUTSIDE))
+                join(f, x, STRIP_MET, of);
+            else if (!strip_same_axis(s->at[x], of))
+                return false;
+        }
+        if (f->met.count > MOST_MET)
             return false;
-        r->scores = v;
-        join(f, v, STRIP_MEMBER, axis);
-        return true;
     }
-    for (uint32_t i = 0; i < n->operand_count; i++) {
-        uint32_t of = strip_operand_axis(f->g, n, i, axis);
-        if (of < LIMIT_RANK && join_forward(f, n->operands[i], of, depth - 1, reduces))
-            any = true;
+    return true;
+}
+
+/* Forgets values that are no members. */
+static void keep_members(struct finding *f)
+{
+    uint32_t kept = 0;
+    for (uint32_t k = 0; k < f->met.count; k++) {
+        value_id v = f->met.items[k];
+        if (is_part(f, v, STRIP_MEMBER))
+            f->met.items[kept++] = v;
+        else
+            f->s->part[v] = STRIP_OUTSIDE;
     }
-    if (any) {
-        join(f, v, STRIP_MEMBER, axis);
-        *reduces |= n->prim == PRIM_REDUCE_SUM;
+    f->met.count = kept;
+}
+
+/* Makes what leads from products to a value members; false: nothing does, or nothing is summed on
+ * the way. */
+static bool join_forward(struct finding *f, value_id to, struct strip_axis at)
+{
+    struct strips *s = f->s;
+    bool sums = false;
+    if (!walk_down(f, to, at))
+        return false;
+    sort_met(f);
+    for (uint32_t k = 0; k < f->met.count; k++) {
+        value_id v = f->met.items[k];
+        const struct node *n = graph_node(f->g, v);
+        for (uint32_t i = 0; is_part(f, v, STRIP_MET) && i < n->operand_count; i++)
+            if (is_part(f, n->operands[i], STRIP_MEMBER))
+                join(f, v, STRIP_MEMBER, s->at[v]);
+        sums |= is_part(f, v, STRIP_MEMBER) && n->prim == PRIM_REDUCE_SUM;
     }
-    return any;
+    keep_members(f);
+    return sums && is_part(f, to, STRIP_MEMBER);
 }
 
 /* Whether the forward pass has members for itself and the product alone, so that it need not store
  * them. */
 static bool forward_ends_here(const struct finding *f)
 {
-    const struct graph *g = f->g;
-    for (value_id v = f->region->scores; v < f->s->first; v++) {
-        const struct node *n = graph_node(g, v);
-        for (uint32_t i = 0; i < n->operand_count; i++)
-            if (is_part(f, n->operands[i], STRIP_MEMBER) && !is_part(f, v, STRIP_MEMBER) &&
-                v != f->region->product)
-                return false;
-    }
-    for (uint32_t i = 0; i < g->outputs.count; i++)
-        if (is_part(f, g->outputs.items[i].value, STRIP_MEMBER))
+    const struct strips *s = f->s;
+    for (uint32_t k = 0; k < f->met.count; k++) {
+        value_id v = f->met.items[k];
+        if (!is_part(f, v, STRIP_MEMBER))
+            continue;
+        if (s->asked[v])
             return false;
+        for (uint32_t i = s->user_at[v]; i < s->user_at[v + 1]; i++) {
+            value_id user = s->users[i];
+            if (user < s->first && user != f->region->product && !is_part(f, user, STRIP_MEMBER))
+                return false;
+        }
+    }
     return true;
 }
 
 /* The axis of a value that goes with the rows of its operands in the region; AXIS_MIXED: none.
  * AXIS_NONE: it has no such operands. */
-static uint32_t axis_of(const struct finding *f, const struct node *n)
+static struct strip_axis axis_of(const struct finding *f, const struct node *n)
 {
-    const struct strip_region *r = f->region;
-    bool any = false;
-    for (uint32_t i = 0; i < n->operand_count; i++)
-        any |= r->part[n->operands[i]] == STRIP_ROW || r->part[n->operands[i]] == STRIP_MEMBER;
-    if (!any)
-        return AXIS_NONE;
-    for (uint32_t axis = 0; axis < n->rank; axis++) {
-        bool fits = n->shape[axis] == r->rows;
-        for (uint32_t i = 0; fits && i < n->operand_count; i++) {
-            value_id x = n->operands[i];
-            uint32_t of = strip_operand_axis(f->g, n, i, axis);
-            fits = of != AXIS_MIXED &&
-                   ((r->part[x] != STRIP_ROW && !is_inside(f, x)) || r->axis[x] == of);
-        }
-        if (fits)
-            return axis;
+    const struct strips *s = f->s;
+    struct strip_axis found = {AXIS_NONE, DIM_NONE, DIM_NONE};
+    for (uint32_t i = 0; found.axis == AXIS_NONE && i < n->operand_count; i++)
+        if (s->part[n->operands[i]] == STRIP_ROW || s->part[n->operands[i]] == STRIP_MEMBER)
+            found = strip_result_axis(f->g, n, i, s->at[n->operands[i]], f->region->rows);
+    for (uint32_t i = 0; found.axis < LIMIT_RANK && i < n->operand_count; i++) {
+        value_id x = n->operands[i];
+        struct strip_axis of = operand_axis(f, n, i, found);
+        bool hangs = s->part[x] == STRIP_ROW || strip_is_inside(s, x);
+        if (of.axis == AXIS_MIXED || (hangs && !strip_same_axis(of, s->at[x])))
+            found.axis = AXIS_MIXED;
     }
-    return AXIS_MIXED;
+    return found;
 }
 
-/* A member reads what was only a reduction until now. */
-static void join_rows(struct finding *f, value_id v)
+/* Users in the backward pass are looked at in the order of their ids, up to the last one. */
+static void queue_users(struct finding *f, value_id v, value_id *first, value_id *last)
 {
-    const struct node *n = graph_node(f->g, v);
-    for (uint32_t i = 0; i < n->operand_count; i++)
-        if (is_part(f, n->operands[i], STRIP_ROW)) {
-            join(f, n->operands[i], STRIP_MEMBER, f->region->axis[n->operands[i]]);
-            join_rows(f, n->operands[i]);
-        }
-}
-
-static bool reads(const struct finding *f, const struct node *n, enum strip_part part)
-{
-    for (uint32_t i = 0; i < n->operand_count; i++)
-        if (is_part(f, n->operands[i], part))
-            return true;
-    return false;
-}
-
-/* Members of the backward pass. */
-static void join_backward(struct finding *f)
-{
-    struct strip_region *r = f->region;
-    for (value_id v = f->s->first; v < f->s->end; v++) {
-        const struct node *n = graph_node(f->g, v);
-        uint32_t axis = f->s->needed[v] && !f->s->bound[v] ? axis_of(f, n) : AXIS_NONE;
-        if (axis >= LIMIT_RANK)
+    struct strips *s = f->s;
+    for (uint32_t i = s->user_at[v]; i < s->user_at[v + 1]; i++) {
+        value_id user = s->users[i];
+        if (user < s->first || s->bound[user] || s->taken[user])
             continue;
-        bool member = reads(f, n, STRIP_MEMBER);
-        if (graph_elements(f->g, v) == r->size) {
-            join(f, v, STRIP_MEMBER, axis);
-            join_rows(f, v);
-        } else if (!member || (n->prim >= PRIM_REDUCE_SUM && n->prim <= PRIM_REDUCE_MIN)) {
-            join(f, v, STRIP_ROW, axis);
-        }
+        s->queued[user] = true;
+        *first = user < *first ? user : *first;
+        *last = user > *last ? user : *last;
     }
 }
 
@@ -227,100 +196,190 @@ static bool is_wide(const struct finding *f, const struct node *n, uint32_t axis
     return false;
 }
 
-static bool can_join(const struct finding *f, const struct node *n, uint32_t axis)
+/* Whether a value that hangs on members is one. If it is smaller than p, as where gradients of a
+ * bias are summed over the batch, it is none if it reads something else of the backward pass that
+ * is as wide, such as the gradient that another layer gives the bias. */
+static bool is_member(const struct finding *f, value_id v, struct strip_axis at)
 {
-    bool can = n->prim != PRIM_REDUCE_SUM && n->prim != PRIM_REDUCE_MAX &&
-               n->prim != PRIM_REDUCE_MIN && (n->prim == PRIM_IOTA || n->operand_count > 0);
+    const struct node *n = graph_node(f->g, v);
+    if (graph_elements(f->g, v) == f->region->size)
+        return true;
+    for (uint32_t i = 0; i < n->operand_count; i++) {
+        value_id x = n->operands[i];
+        struct strip_axis of = operand_axis(f, n, i, at);
+        if (x >= f->s->first && of.axis < LIMIT_RANK && is_part(f, x, STRIP_OUTSIDE) &&
+            is_wide(f, graph_node(f->g, x), of.axis))
+            return false;
+    }
+    return is_wide(f, n, at.axis);
+}
+
+/* Members of the backward pass. Products of members are none: they have summed keys. */
+static bool join_backward(struct finding *f)
+{
+    struct strips *s = f->s;
+    value_id first = s->end, last = VALUE_NONE;
+    for (uint32_t k = 0; k < f->met.count; k++)
+        if (is_part(f, f->met.items[k], STRIP_MEMBER))
+            queue_users(f, f->met.items[k], &first, &last);
+    for (value_id v = first; v <= last; v++) {
+        const struct node *n = graph_node(f->g, v);
+        if (!s->queued[v])
+            continue;
+        s->queued[v] = false;
+        struct strip_axis at = axis_of(f, n);
+        if (at.axis >= LIMIT_RANK || n->prim == PRIM_CONTRACT)
+            continue;
+        if (is_member(f, v, at))
+            join(f, v, STRIP_MEMBER, at);
+        else if (!is_wide(f, n, at.axis))
+            join(f, v, STRIP_ROW, at);
+        if (!is_part(f, v, STRIP_OUTSIDE) && f->met.count <= MOST_MET)
+            queue_users(f, v, &first, &last);
+    }
+    sort_met(f);
+    for (uint32_t k = f->met.count; k-- > 0;) {
+        const struct node *n = graph_node(f->g, f->met.items[k]);
+        bool member = is_part(f, f->met.items[k], STRIP_MEMBER);
+        for (uint32_t i = 0; member && i < n->operand_count; i++)
+            if (is_part(f, n->operands[i], STRIP_ROW))
+                join(f, n->operands[i], STRIP_MEMBER, s->at[n->operands[i]]);
+    }
+    return f->met.count <= MOST_MET;
+}
+
+static bool can_join(const struct finding *f, value_id v, struct strip_axis at)
+{
+    const struct node *n = graph_node(f->g, v);
+    dim_id one = dim_const(&f->g->dims, 1);
+    bool can = !f->s->bound[v] && n->prim != PRIM_REDUCE_SUM && n->prim != PRIM_REDUCE_MAX &&
+               n->prim != PRIM_REDUCE_MIN;
+    if (n->prim == PRIM_IOTA)
+        return can && (n->attrs->axis != (int32_t)at.axis || (at.outer == one && at.inner == one));
     for (uint32_t i = 0; can && i < n->operand_count; i++)
-        can = strip_operand_axis(f->g, n, i, axis) != AXIS_MIXED;
+        can = operand_axis(f, n, i, at).axis != AXIS_MIXED;
     return can;
 }
 
-/* What members read element by element, where it is as wide as they are, is computed in the loop,
- * too: the other product of the backward pass, masks. False where a tensor of that size would be
- * stored only to be read in strips, or is read in two ways. */
+/* What a member reads element by element, where it is as wide, is computed in the loop, too: the
+ * other product of the backward pass, masks. What cannot be is read in strips, if it is smaller
+ * than members. False where a tensor of their size would be stored for that, or something is read
+ * in two ways. */
+static bool join_operand(struct finding *f, value_id x, struct strip_axis at)
+{
+    const struct node *n = graph_node(f->g, x);
+    if (strip_is_inside(f->s, x))
+        return strip_same_axis(at, f->s->at[x]);
+    if (at.axis == AXIS_MIXED || !is_part(f, x, STRIP_OUTSIDE) || f->s->taken[x])
+        return false;
+    if (at.axis == AXIS_NONE || !is_wide(f, n, at.axis) ||
+        (n->operand_count == 0 && n->prim != PRIM_IOTA))
+        return true;
+    if (!can_join(f, x, at))
+        return graph_elements(f->g, x) != f->region->size;
+    join(f, x, STRIP_COPIED, at);
+    return true;
+}
+
 static bool join_operands(struct finding *f)
 {
-    for (value_id v = f->s->end; v-- > 1;) {
+    for (uint32_t k = 0; k < f->met.count && f->met.count <= MOST_MET; k++) {
+        value_id v = f->met.items[k];
         const struct node *n = graph_node(f->g, v);
-        for (uint32_t i = 0; is_inside(f, v) && i < n->operand_count; i++) {
-            value_id x = n->operands[i];
-            const struct node *of = graph_node(f->g, x);
-            uint32_t axis = strip_operand_axis(f->g, n, i, f->region->axis[v]);
-            if (axis == AXIS_NONE || (is_inside(f, x) && f->region->axis[x] == axis))
-                continue;
-            if (axis == AXIS_MIXED || f->region->part[x] != STRIP_OUTSIDE)
+        for (uint32_t i = 0; strip_is_inside(f->s, v) && i < n->operand_count; i++) {
+            struct strip_axis at = operand_axis(f, n, i, f->s->at[v]);
+            bool stays = n->prim == PRIM_CONTRACT && !strip_is_inside(f->s, n->operands[i]);
+            if (stays ? at.axis == AXIS_MIXED || f->s->taken[n->operands[i]]
+                      : !join_operand(f, n->operands[i], at))
                 return false;
-            if (n->prim == PRIM_CONTRACT || !is_wide(f, of, axis) ||
-                (of->operand_count == 0 && of->prim != PRIM_IOTA))
-                continue;
-            if (f->s->bound[x] || !can_join(f, of, axis))
-                return false;
-            join(f, x, STRIP_COPIED, axis);
         }
     }
-    return true;
+    return f->met.count <= MOST_MET;
 }
 
-/* Whether all of a value's operands that are members are summed over their rows. */
+/* Whether all of a value's operands that are inside are summed over their rows, in one sum. */
 static bool sums_rows(const struct finding *f, const struct node *n)
 {
-    const struct strip_region *r = f->region;
+    const struct strips *s = f->s;
+    uint32_t from_end = LIMIT_RANK + 1; /* of the axis, in all that are inside */
+    if (n->prim != PRIM_CONTRACT && n->prim != PRIM_REDUCE_SUM)
+        return false;
     for (uint32_t i = 0; i < n->operand_count; i++) {
         value_id x = n->operands[i];
-        bool sums = !is_inside(f, x);
-        if (n->prim == PRIM_CONTRACT)
-            sums |= r->axis[x] + n->attrs->contract >= graph_node(f->g, x)->rank;
+        uint32_t rank = graph_node(f->g, x)->rank;
+        if (!strip_is_inside(s, x))
+            continue;
+        bool sums = n->prim == PRIM_CONTRACT && s->at[x].axis + n->attrs->contract >= rank;
         for (uint32_t k = 0; n->prim == PRIM_REDUCE_SUM && k < n->attrs->axis_count; k++)
-            sums |= n->attrs->axes[k] == r->axis[x];
-        if (!sums || (n->prim != PRIM_CONTRACT && n->prim != PRIM_REDUCE_SUM))
+            sums |= n->attrs->axes[k] == s->at[x].axis;
+        if (!sums || (from_end <= LIMIT_RANK && from_end != rank - s->at[x].axis))
             return false;
+        from_end = rank - s->at[x].axis;
     }
     return true;
 }
 
-/* The exits; false: one of them needs all rows at once, or there is no sum. */
+/* Rows of a loop have one more dim than a strip has. */
+static bool has_room(const struct finding *f, value_id v, struct strip_axis at)
+{
+    dim_id shape[LIMIT_RANK + 2];
+    uint32_t rank;
+    strip_split(f->g, graph_node(f->g, v), at, f->region->rows, shape, &rank);
+    return rank < LIMIT_RANK;
+}
+
+/* False: it needs all rows at once, or is as wide as members and no product of them. */
+static bool add_exit(struct finding *f, value_id v)
+{
+    struct strips *s = f->s;
+    const struct node *n = graph_node(f->g, v);
+    bool sums = sums_rows(f, n);
+    struct strip_axis at = sums ? (struct strip_axis){0} : axis_of(f, n);
+    if (s->bound[v] || at.axis >= LIMIT_RANK)
+        return false;
+    if (!sums && (!has_room(f, v, at) || (n->prim != PRIM_CONTRACT && is_wide(f, n, at.axis))))
+        return false;
+    for (uint32_t i = 0; i < n->operand_count; i++)
+        if (s->taken[n->operands[i]])
+            return false;
+    join(f, v, sums ? STRIP_SUM : STRIP_ROWS_OUT, at);
+    VEC_PUSH(s->arena, &f->region->exits, v);
+    return true;
+}
+
+/* The exits behind a member; it is one itself if it is asked for, or if one of them can be none and
+ * it is smaller than p. */
+static bool find_exits_of(struct finding *f, value_id v)
+{
+    struct strips *s = f->s;
+    bool smaller = v >= s->first && graph_elements(f->g, v) != f->region->size;
+    bool given = s->asked[v];
+    for (uint32_t i = s->user_at[v]; i < s->user_at[v + 1]; i++) {
+        value_id user = s->users[i];
+        if (user < s->first || s->part[user] >= STRIP_COPIED || add_exit(f, user))
+            continue;
+        if (!smaller)
+            return false;
+        given = true;
+    }
+    if (given)
+        VEC_PUSH(s->arena, &f->region->exits, v);
+    return !given || has_room(f, v, s->at[v]);
+}
+
+/* False: there are none, or one of them needs a member as large as p whole. */
 static bool find_exits(struct finding *f)
 {
     struct strip_region *r = f->region;
-    bool any = false;
-    for (value_id v = f->s->first; v < f->s->end; v++) {
-        const struct node *n = graph_node(f->g, v);
-        if (!f->s->needed[v] || is_part(f, v, STRIP_MEMBER) || !reads(f, n, STRIP_MEMBER))
-            continue;
-        bool sums = sums_rows(f, n);
-        uint32_t axis = sums ? 0 : axis_of(f, n);
-        if (f->s->bound[v] || axis >= LIMIT_RANK)
+    for (uint32_t k = 0, count = f->met.count; k < count; k++)
+        if (is_part(f, f->met.items[k], STRIP_MEMBER) && !find_exits_of(f, f->met.items[k]))
             return false;
-        r->part[v] = sums ? STRIP_SUM : STRIP_ROWS_OUT;
-        r->axis[v] = (uint8_t)axis;
-        any |= sums;
-        VEC_PUSH(f->s->arena, &r->exits, v);
-    }
-    for (uint32_t i = 0; i < f->s->count; i++)
-        any &= !is_part(f, f->s->values[i], STRIP_MEMBER);
-    return any;
+    qsort(r->exits.items, r->exits.count, sizeof *r->exits.items, by_id);
+    return r->exits.count > 0 && r->exits.count <= LIMIT_OPERANDS / 2;
 }
 
-/* Whether nothing that the loop reads hangs on what it gives. */
-static bool is_before(const struct finding *f)
-{
-    const struct strip_region *r = f->region;
-    bool *behind = ARENA_ARRAY(f->s->arena, bool, f->s->end);
-    for (value_id v = f->s->first; v < f->s->end; v++) {
-        const struct node *n = graph_node(f->g, v);
-        behind[v] = r->part[v] == STRIP_SUM || r->part[v] == STRIP_ROWS_OUT;
-        for (uint32_t i = 0; i < n->operand_count; i++) {
-            bool after = behind[n->operands[i]];
-            if (after && r->part[v] >= STRIP_COPIED)
-                return false;
-            behind[v] |= after;
-        }
-    }
-    return true;
-}
-
-int64_t strip_typical(const struct dim_table *dims, dim_id dim)
+/* What the dim typically is, where that is declared; else the most that it can be. */
+static int64_t typical(const struct dim_table *dims, dim_id dim)
 {
     int64_t values[LIMIT_NAMED_DIMS] = {0}, value;
     for (uint32_t i = 0; i < dims->names.count; i++) {
@@ -330,45 +389,83 @@ int64_t strip_typical(const struct dim_table *dims, dim_id dim)
     return dim_eval(dims, dim, values, &value) ? value : INT64_MAX;
 }
 
-/* Whether there may be more rows than two strips, and typically are more than one. */
-static bool has_many_rows(const struct dim_table *dims, dim_id rows)
+/* The rows of strips. Where their number is known, strips of equal heights have few rows twice: 300
+ * are five strips of 60, and not of 64. */
+static bool cut_rows(struct dim_table *dims, struct strip_region *r)
 {
-    int64_t least, longest;
-    dim_range(dims, rows, &least, &longest);
-    return least >= 1 && longest > LEAST_ROWS && strip_typical(dims, rows) > STRIP_ROWS;
+    dim_id height = dim_const(dims, typical(dims, r->rows) <= FEW_ROWS ? LOW_STRIP : STRIP_ROWS);
+    r->strips = dim_ceildiv(dims, r->rows, height);
+    r->height = dim_is_const(dims, r->rows, NULL) ? dim_ceildiv(dims, r->rows, r->strips)
+                                                  : dim_min(dims, r->rows, height);
+    return r->strips != DIM_NONE && r->height != DIM_NONE;
 }
 
-static bool find_around(struct finding *f, value_id product)
+/* Keeps what was found, and notes the last value that the loop reads. */
+static void keep(struct finding *f)
+{
+    struct strips *s = f->s;
+    struct strip_region *r = f->region;
+    sort_met(f);
+    for (uint32_t k = 0; k < f->met.count; k++) {
+        value_id v = f->met.items[k];
+        const struct node *n = graph_node(f->g, v);
+        if (s->part[v] < STRIP_COPIED)
+            continue;
+        s->taken[v] |= is_part(f, v, STRIP_MEMBER);
+        VEC_PUSH(s->arena, &r->items,
+                 ((struct strip_item){v, (enum strip_part)s->part[v], s->at[v]}));
+        for (uint32_t i = 0; i < n->operand_count; i++)
+            if (!strip_is_inside(s, n->operands[i]) && n->operands[i] > r->ready)
+                r->ready = n->operands[i];
+    }
+}
+
+/* The largest dim that a product sums over. */
+static dim_id summed_dim(const struct graph *g, const struct node *product)
+{
+    const struct node *x = graph_node(g, product->operands[0]);
+    dim_id found = DIM_NONE;
+    for (uint32_t d = x->rank - product->attrs->contract; d < x->rank; d++)
+        if (found == DIM_NONE || most(g, x->shape[d]) > most(g, found))
+            found = x->shape[d];
+    return found;
+}
+
+static bool find_along(struct finding *f, uint32_t operand, struct strip_axis at)
 {
     struct strip_region *r = f->region;
-    const struct node *n = graph_node(f->g, product);
-    uint32_t rows = graph_node(f->g, n->operands[0])->rank - n->attrs->contract;
-    for (uint32_t axis = n->attrs->batch; axis < rows; axis++) {
-        bool reduces = false;
-        *r = (struct strip_region){.product = product,
-                                   .rows = n->shape[axis],
-                                   .part = ARENA_ARRAY(f->s->arena, uint8_t, f->s->end),
-                                   .axis = ARENA_ARRAY(f->s->arena, uint8_t, f->s->end)};
-        if (!has_many_rows(&f->g->dims, r->rows) ||
-            !join_forward(f, n->operands[0], axis, MOST_DEPTH, &reduces) || !reduces)
-            continue;
-        r->size = graph_elements(f->g, r->scores);
-        if (r->size == DIM_NONE || !forward_ends_here(f))
-            continue;
-        join_backward(f);
-        if (join_operands(f) && find_exits(f) && is_before(f))
-            return true;
-    }
-    return false;
+    value_id p = graph_node(f->g, r->product)->operands[operand];
+    r->size = graph_elements(f->g, p);
+    f->met.count = 0;
+    bool found = r->size != DIM_NONE && join_forward(f, p, at) && forward_ends_here(f) &&
+                 join_backward(f) && join_operands(f) && find_exits(f) && cut_rows(&f->g->dims, r);
+    if (found)
+        keep(f);
+    for (uint32_t k = 0; k < f->met.count; k++)
+        f->s->part[f->met.items[k]] = STRIP_OUTSIDE;
+    return found;
 }
 
-bool strip_find_region(struct strips *s, value_id *at, struct strip_region *out)
+bool strip_find_region(struct strips *s, value_id product, struct strip_region *out)
 {
     struct finding f = {.s = s, .g = s->b->graph, .region = out};
-    for (; *at > VALUE_NONE; --*at) {
-        const struct node *n = graph_node(f.g, *at);
-        if (n->prim == PRIM_CONTRACT && !s->bound[*at] && find_around(&f, *at))
-            return true;
+    struct dim_table *dims = &f.g->dims;
+    const struct node *n = graph_node(f.g, product);
+    if (n->prim != PRIM_CONTRACT || s->bound[product])
+        return false;
+    dim_id keys = summed_dim(f.g, n), one = dim_const(dims, 1);
+    if (keys == DIM_NONE || most(f.g, keys) <= LEAST_ROWS)
+        return false;
+    for (uint32_t axis = n->attrs->batch; axis < n->rank; axis++) {
+        struct strip_axis at = {axis, one, one};
+        *out = (struct strip_region){.product = product, .rows = n->shape[axis], .keys = keys};
+        if (most(f.g, out->rows) <= LEAST_ROWS || typical(dims, out->rows) <= STRIP_ROWS)
+            continue;
+        for (uint32_t i = 0; i < 2; i++) {
+            struct strip_axis of = operand_axis(&f, n, i, at);
+            if (of.axis < LIMIT_RANK && find_along(&f, i, of))
+                return true;
+        }
     }
     return false;
 }

@@ -197,6 +197,21 @@ static void attention_is_one_kernel_and_a_copy(void **state)
     output(&f, "e", e);
     output(&f, "y", b_contract(&f.b, e, INPUT(&f, "v", 0, 4, 16, 32), 2, 1));
     expect_groups(&f, 0, 4);
+    begin(&f); /* scores of two products: one is stored; keys and values are copied */
+    value_id s = b_contract(&f.b, INPUT(&f, "q", 0, 4, 32, 16), INPUT(&f, "k", 0, 4, 32, 16), 2, 1);
+    q = INPUT(&f, "p", 0, 4, 32, 16), k = INPUT(&f, "l", 0, 4, 32, 16);
+    s = b_add(&f.b, s, b_contract(&f.b, q, k, 2, 1));
+    s = op(&f, "softmax", &s, 1, &(struct op_value){.name = "dim", .kind = OP_INT, .i = 3}, 1);
+    output(&f, "y", b_contract(&f.b, s, INPUT(&f, "v", 0, 4, 16, 32), 2, 1));
+    expect_groups(&f, 0, 5);
+    begin(&f); /* weights are rounded, as queries, keys and values were before */
+    q = b_cast(&f.b, INPUT(&f, "q", 0, 4, 32, 16), DTYPE_F16);
+    k = b_cast(&f.b, INPUT(&f, "k", 0, 4, 32, 16), DTYPE_F16);
+    v = b_cast(&f.b, INPUT(&f, "v", 0, 4, 16, 32), DTYPE_F16);
+    s = b_contract(&f.b, q, k, 2, 1);
+    s = op(&f, "softmax", &s, 1, &(struct op_value){.name = "dim", .kind = OP_INT, .i = 3}, 1);
+    output(&f, "y", b_contract(&f.b, s, v, 2, 1));
+    expect_groups(&f, 0, 4);
 }
 
 static void what_several_kernels_use_is_stored_once(void **state)

@@ -3,7 +3,7 @@
  *   s = contract(q, k)                       [batch…, rows, keys]
  *   t = s · scale, masked …
  *   e = exp(t - max over keys of t)
- *   p = e / sum over keys of e
+ *   p = e / sum over keys of e              or that in a narrower dtype
  *   y = contract(p, v)
  *
  * Stored, s and e would be by far the largest tensors of a network, but a row of y needs only one
@@ -54,23 +54,21 @@ static bool stays_in_rows(const struct rows *r, const struct node *n)
     return prim == PRIM_BROADCAST || prim == PRIM_RESHAPE;
 }
 
-/* The contraction that v is computed from by elementwise prims and reductions of rows; VALUE_NONE:
- * none, or several. */
-static value_id find_inner(const struct graph *g, value_id v, uint32_t depth)
+/* The last contraction in the shape of e that v is computed from by elementwise prims and
+ * reductions of rows; VALUE_NONE: none. Others, where scores are sums of several, are stored. */
+static value_id find_inner(const struct graph *g, value_id v, const struct node *e, uint32_t depth)
 {
     const struct node *n = graph_node(g, v);
     enum prim prim = (enum prim)n->prim;
     value_id found = VALUE_NONE;
     if (prim == PRIM_CONTRACT)
-        return v;
+        return same_shape(n, e) ? v : VALUE_NONE;
     if (depth == 0 || !(prim_is_elementwise(prim) || prim == PRIM_BROADCAST ||
                         prim == PRIM_RESHAPE || prim == PRIM_REDUCE_MAX))
         return VALUE_NONE;
     for (uint32_t i = 0; i < n->operand_count; i++) {
-        value_id inner = find_inner(g, n->operands[i], depth - 1);
-        if (found != VALUE_NONE && inner != VALUE_NONE && inner != found)
-            return VALUE_NONE;
-        found = inner != VALUE_NONE ? inner : found;
+        value_id inner = find_inner(g, n->operands[i], e, depth - 1);
+        found = inner > found ? inner : found;
     }
     return found;
 }
@@ -167,13 +165,14 @@ void rows_find(struct cut *c)
             n->attrs->contract != 1)
             continue;
         const struct node *e = graph_node(g, n->operands[0]);
+        if (e->prim == PRIM_CAST)
+            e = graph_node(g, e->operands[0]);
         if (e->prim == PRIM_MUL || e->prim == PRIM_DIV)
             e = graph_node(g, e->operands[0]);
         if (e->prim != PRIM_EXP || (e->dtype != DTYPE_F32 && e->dtype != DTYPE_F64))
             continue;
-        struct rows r = {.g = g, .product = v, .inner = find_inner(g, n->operands[0], 16)};
-        if (r.inner == VALUE_NONE || !same_shape(graph_node(g, r.inner), e) || !gather(&r, c) ||
-            has_stored(&r, c))
+        struct rows r = {.g = g, .product = v, .inner = find_inner(g, n->operands[0], e, 16)};
+        if (r.inner == VALUE_NONE || !gather(&r, c) || has_stored(&r, c))
             continue;
         for (uint32_t i = 0; i < r.count; i++)
             c->p->values[r.members[i]].in_rows = true;
