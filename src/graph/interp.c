@@ -200,7 +200,7 @@ static void drop_zero_bounds(struct run *run, struct interp_tensor *tensor)
 {
     if (!interp_is_exact(tensor))
         return;
-    give_memory(run, tensor->bounds, tensor->count);
+    give_memory(run, tensor->bounds);
     tensor->bounds = NULL;
 }
 
@@ -211,8 +211,8 @@ static void release_operands(struct run *run, value_id id)
         struct value *operand = &run->values[node->operands[i]];
         if (!operand->owned || operand->output || operand->last_use != id)
             continue;
-        give_memory(run, operand->tensor.cells, operand->tensor.count);
-        give_memory(run, operand->tensor.bounds, operand->tensor.count);
+        give_memory(run, operand->tensor.cells);
+        give_memory(run, operand->tensor.bounds);
         operand->owned = false;
     }
 }
@@ -241,8 +241,8 @@ static void remember(struct run *run, const struct op *op, const uint32_t *opera
     struct interp_tensor own = value->tensor;
     enum memo_kept kept = memo_keep(run->memo, op, operands, &value->number, &value->tensor);
     if (kept == MEMO_KNOWN && value->owned) {
-        give_memory(run, own.cells, own.count);
-        give_memory(run, own.bounds, own.count);
+        give_memory(run, own.cells);
+        give_memory(run, own.bounds);
     }
     if (kept != MEMO_LEFT)
         value->owned = false;

@@ -38,8 +38,8 @@ static bool take_tensor(struct run *run, const struct interp_tensor *like, bool 
 
 static void give_tensor(struct run *run, const struct interp_tensor *tensor)
 {
-    give_memory(run, tensor->cells, tensor->count);
-    give_memory(run, tensor->bounds, tensor->count);
+    give_memory(run, tensor->cells);
+    give_memory(run, tensor->bounds);
 }
 
 /* Copies elements to a place in another tensor; bounds of 0 where there are none. */

@@ -45,7 +45,8 @@ struct run {
 /* interp_pool.c. Takes the smallest free buffer with room for count cells or bounds, or makes a new
  * one. ERR_LIMIT beyond the memory limit. */
 bool take_memory(struct run *run, int64_t count, void **out_data);
-void give_memory(struct run *run, void *data, int64_t count);
+/* Gives back what take_memory gave, or NULL. */
+void give_memory(struct run *run, void *data);
 /* Gives the pages of large free buffers back to the system: the next run of a memo may be far off,
  * and an arena holds all until its end. */
 void trim_pool(const struct pool *pool);
