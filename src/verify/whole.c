@@ -333,3 +333,17 @@ void job_whole(struct verification *v)
     arena_release(&arena);
     v->result.done = true;
 }
+
+void job_floor(struct verification *v)
+{
+    struct scene scene = {0};
+    struct error err;
+    struct arena arena;
+    struct whole whole = {.v = v, .graph = &v->contents->graph, .arena = &arena};
+    arena_init(&arena);
+    snprintf(v->result.stage, STAGE_BYTES, "the errors of a plain loop");
+    if (scene_make(&scene, &whole, v->whole.dims, &(struct scene_values){"random", FILL_NORMAL, 0},
+                   &err))
+        quality_floor(&scene);
+    arena_release(&arena);
+}
