@@ -8,7 +8,8 @@
  *     ->  pad N to panels of P columns, [N/P, P, K]
  *     ->  [N/P, K, P]
  *
- * where P is two vector registers, so that a tile reads one sequence of addresses. Another operand
+ * where P is two vector registers, so that a tile reads one sequence of addresses. Where one or two
+ * rows read a large weight of i8 or u8, what is stored are its bytes. Another operand
  * whose n dim is not the last one in memory is packed in the same way, by a kernel of its own
  * before the product. Both are ordinary views around a stored copy. So is an operand that merges
  * dims of which one is not constant and which are not neighbours in memory, as rows of attention's
@@ -173,6 +174,44 @@ static value_id weight_as_rows(struct builder *b, value_id contract, int64_t pan
     return b_reshape(b, b_unary(b, PRIM_COPY, y), n.shape, n.rank);
 }
 
+#define WIDENED_DEEP 16 /* views and casts between a weight and its product */
+
+/* The same elements in one byte each, behind the same views, of a weight that is i8 or u8 and was
+ * cast to wider types; VALUE_NONE if it is not. */
+static value_id in_bytes(struct builder *b, value_id v, int depth)
+{
+    struct node n = *b_node(b, v);
+    enum dtype dtype = (enum dtype)n.dtype;
+    if (dtype == DTYPE_I8 || dtype == DTYPE_U8)
+        return v;
+    bool exact = n.prim == PRIM_CAST && (dtype == DTYPE_F32 || dtype == DTYPE_I32);
+    bool view = n.prim == PRIM_TRANSPOSE || n.prim == PRIM_RESHAPE || n.prim == PRIM_SLICE;
+    if (depth == 0 || (!exact && !view))
+        return VALUE_NONE;
+    value_id x = in_bytes(b, n.operands[0], depth - 1);
+    return exact || x == VALUE_NONE
+               ? x
+               : graph_add(b->graph, (enum prim)n.prim, &x, 1, n.attrs, b->err);
+}
+
+#define BYTES_LEAST (1 << 17) /* elements, from which on a weight leaves the near cache in f32 */
+
+/* A packed weight. Few rows read a large one as fast as memory gives it, so where it can be it has
+ * one byte for each element, and is widened where it is read. */
+static value_id pack_weight(struct builder *b, value_id w, bool few, int64_t panel)
+{
+    const struct node *n = b_node(b, w);
+    enum dtype dtype = (enum dtype)n->dtype;
+    int64_t elements = 1, size;
+    for (uint32_t i = 0; i < n->rank && elements < BYTES_LEAST; i++)
+        elements *= dim_is_const(&b->graph->dims, n->shape[i], &size) ? size : 1;
+    value_id bytes = few && dtype == DTYPE_F32 && elements >= BYTES_LEAST
+                         ? in_bytes(b, w, WIDENED_DEEP)
+                         : VALUE_NONE;
+    return bytes == VALUE_NONE ? pack_param(b, w, panel)
+                               : b_cast(b, pack_param(b, bytes, panel), dtype);
+}
+
 static value_id fit_operand(struct builder *b, value_id contract, bool from_input, int64_t panel)
 {
     const struct node *n = b_node(b, contract), *w = b_node(b, n->operands[1]);
@@ -188,7 +227,7 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
     bool few = few_rows(b->graph, b_node(b, x), n),
          wide = rows_collide(b->graph, b_node(b, x), depth);
     if (!from_input && batch == 0 && columns == 1 && depth >= 1)
-        y = pack_param(b, y, wide && !few ? 2 * panel : panel);
+        y = pack_weight(b, y, few, wide && !few ? 2 * panel : panel);
     else if (!columns_contiguous(b->graph, y, (int)(w->rank - depth) - 1) && !few)
         y = columns == 1 && depth == 1 && fits_panels(b, y, panel)
                 ? columns_in_panels(b, y, panel)
