@@ -129,11 +129,13 @@ static void list_users(struct cut *c)
     c->users_at = at;
 }
 
-/* Whether v makes floats of stored integers of one byte: it is computed where it is read, since
- * memory would take four times as long. */
+/* Whether v makes floats of stored integers of one byte, maybe less a zero point: it is computed
+ * where it is read, since memory would take four times as long. */
 static bool is_widened(const struct cut *c, value_id v)
 {
     const struct node *n = cut_node(c, v);
+    if (n->prim == PRIM_SUB && cut_node(c, n->operands[1])->constant)
+        n = cut_node(c, n->operands[0]);
     if (n->prim != PRIM_CAST || n->dtype != DTYPE_F32)
         return false;
     const struct node *x = cut_node(c, n->operands[0]);

@@ -77,7 +77,8 @@ static const struct byte_row {
     {"three rows", 3, 330, DTYPE_I8, DTYPE_NONE, false, false},
     {"a wide type", 1, 330, DTYPE_I16, DTYPE_I32, false, false},
     {"a narrower float", 1, 330, DTYPE_I8, DTYPE_BF16, false, false},
-    {"a zero point", 1, 330, DTYPE_U8, DTYPE_I32, true, false},
+    {"a zero point", 1, 330, DTYPE_U8, DTYPE_I32, true, true},
+    {"a zero point and two rows", 2, 330, DTYPE_U8, DTYPE_I32, true, false},
 };
 
 static value_id weight_of(const struct byte_row *row, struct builder *b)
