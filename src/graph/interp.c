@@ -200,7 +200,7 @@ static void drop_zero_bounds(struct run *run, struct interp_tensor *tensor)
 {
     if (!interp_is_exact(tensor))
         return;
-    give_memory(run, tensor->bounds, tensor->count);
+    give_memory(run, tensor->bounds);
     tensor->bounds = NULL;
 }
 
@@ -211,8 +211,8 @@ static void release_operands(struct run *run, value_id id)
         struct value *operand = &run->values[node->operands[i]];
         if (!operand->owned || operand->output || operand->last_use != id)
             continue;
-        give_memory(run, operand->tensor.cells, operand->tensor.count);
-        give_memory(run, operand->tensor.bounds, operand->tensor.count);
+        give_memory(run, operand->tensor.cells);
+        give_memory(run, operand->tensor.bounds);
         operand->owned = false;
     }
 }
@@ -241,8 +241,8 @@ static void remember(struct run *run, const struct op *op, const uint32_t *opera
     struct interp_tensor own = value->tensor;
     enum memo_kept kept = memo_keep(run->memo, op, operands, &value->number, &value->tensor);
     if (kept == MEMO_KNOWN && value->owned) {
-        give_memory(run, own.cells, own.count);
-        give_memory(run, own.bounds, own.count);
+        give_memory(run, own.cells);
+        give_memory(run, own.bounds);
     }
     if (kept != MEMO_LEFT)
         value->owned = false;
@@ -274,12 +274,10 @@ double constant_error(const struct interp_options *options, const struct node *n
     return FOLDED_ROUNDINGS * dtype_unit_roundoff((enum dtype)node->dtype);
 }
 
-bool run_node(struct run *run, value_id id)
+void op_of_node(struct run *run, value_id id, struct op *out)
 {
     const struct node *node = graph_node(run->graph, id);
     struct value *value = &run->values[id];
-    /* What a trip computes is another matter in each. */
-    struct interp_memo *memo = run->loops.of[id] > 0 ? NULL : run->memo;
     struct op op = {.prim = (enum prim)node->prim,
                     .attrs = node->attrs,
                     .reference = run->reference,
@@ -304,8 +302,19 @@ bool run_node(struct run *run, value_id id)
         value->constant = false;
     if (run->wide && value->constant) /* passes fold it as native arithmetic computes it */
         op.reference = false;
+    *out = op;
+}
+
+bool run_node(struct run *run, value_id id)
+{
+    const struct node *node = graph_node(run->graph, id);
+    struct value *value = &run->values[id];
+    /* What a trip computes is another matter in each. */
+    struct interp_memo *memo = run->loops.of[id] > 0 ? NULL : run->memo;
+    struct op op;
     void *memory;
     uint32_t numbers[LIMIT_OPERANDS];
+    op_of_node(run, id, &op);
     for (uint32_t i = 0; i < node->operand_count; i++) {
         struct value *operand = &run->values[node->operands[i]];
         if (operand->number == MEMO_UNKNOWN && !bring(run, node->operands[i]))
@@ -491,13 +500,17 @@ bool run_graph(struct run *run, const struct interp_arguments *arguments, struct
         !take_sources(run, arguments->source_count))
         return false;
     find_uses(run);
-    for (value_id id = 1; id < graph->nodes.count; id++)
+    bool known = run->memo && run_is_known(run);
+    for (value_id id = 1; !known && id < graph->nodes.count; id++)
         if (!run_value(run, id))
             return false;
     for (uint32_t i = 0; i < graph->outputs.count; i++) {
         struct interp_tensor result;
-        if (!give_output(run, graph->outputs.items[i].value, &result))
+        value_id id = graph->outputs.items[i].value;
+        if (!give_output(run, id, &result))
             return false;
+        if (run->memo)
+            memo_result(run->memo, run->values[id].number, &result);
         out[i] = result;
     }
     trim_pool(run->pool);

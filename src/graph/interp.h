@@ -78,6 +78,8 @@ struct interp_options {
     struct interp_memo *memo; /* see interp_memo.h; NULL: none */
     /* Of loops that have a condition, as if the graph said it where it says more; 0: no limit. */
     int64_t most_trips;
+    /* The same of all loops, for trying a graph in less time; 0: no limit. */
+    int64_t tried_trips;
     /* Set where the condition of a loop was not determined: then its results are not either. NULL:
      * not told. */
     bool *unsure;

@@ -38,8 +38,8 @@ static bool take_tensor(struct run *run, const struct interp_tensor *like, bool 
 
 static void give_tensor(struct run *run, const struct interp_tensor *tensor)
 {
-    give_memory(run, tensor->cells, tensor->count);
-    give_memory(run, tensor->bounds, tensor->count);
+    give_memory(run, tensor->cells);
+    give_memory(run, tensor->bounds);
 }
 
 /* Copies elements to a place in another tensor; bounds of 0 where there are none. */
@@ -231,6 +231,12 @@ static void end(struct trips *t)
     }
 }
 
+/* limit 0: there is none. */
+static int64_t limited(int64_t trips, int64_t limit)
+{
+    return limit > 0 && limit < trips ? limit : trips;
+}
+
 bool run_trips(struct run *run, const struct graph_loop *loop)
 {
     struct trips t = {.run = run,
@@ -241,9 +247,10 @@ bool run_trips(struct run *run, const struct graph_loop *loop)
     find_body(&t);
     if (!begin(&t))
         return false;
-    int64_t trip = 0, most = t.count, limit = run->options->most_trips;
-    if (loop->condition > 0 && limit > 0 && limit < most)
-        most = limit;
+    int64_t trip = 0, most = t.count;
+    if (loop->condition > 0)
+        most = limited(most, run->options->most_trips);
+    most = limited(most, run->options->tried_trips);
     for (; trip < most && goes_on(&t); trip++)
         if (is_stopped(run))
             return fail(run->err, ERR_CANCELLED, "interrupted in trip %lld of a loop",

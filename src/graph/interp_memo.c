@@ -1,6 +1,8 @@
 /* Two tables: tensors by their content, and nodes by the prim and the operand tensors. A tensor's
  * number is its index in the first table. A tensor that does not fit into the memory gets a number
- * without content: no other tensor equals it, and it is computed again when needed. */
+ * without content: it is computed again when needed, and known again by its digest. That has 128
+ * bits, and never differs for tensors that are equal. Tensors that differ in at most one word of
+ * each lane of hash_words have different lanes; for others these agree by chance, one in 2^64. */
 #include "graph/interp_memo_priv.h"
 
 #include <string.h>
@@ -26,6 +28,11 @@ struct known_node {
 #define VALUE_PART 4
 #define FIXED_PART 256
 
+/* A tensor's content: the first word is the key of the table. */
+struct digest {
+    uint64_t key, more;
+};
+
 struct lazy_number {
     const struct interp_lazy *lazy;
     uint32_t number;
@@ -38,6 +45,7 @@ struct interp_memo {
     struct pool pool; /* reused from run to run */
     /* By number. Without cells: a lazy source, or a value that did not fit. */
     VEC(struct interp_tensor) tensors;
+    VEC(struct digest) digests; /* by number */
     VEC(struct lazy_number) lazies;
     struct map by_content;
     VEC(struct known_node) nodes;
@@ -75,9 +83,9 @@ static inline uint64_t mix_word(uint64_t lane, const char *at)
 }
 
 /* Hashes 64-bit words, four at a time: a multiplication waits for the one before it in its lane. */
-static uint64_t hash_words(const void *words, int64_t count, uint64_t seed)
+static struct digest hash_words(const void *words, int64_t count, struct digest seed)
 {
-    uint64_t a = seed, b = seed + 1, c = seed + 2, d = seed + 3;
+    uint64_t a = seed.key, b = seed.key + 1, c = seed.more, d = seed.more + 1;
     const char *at = words;
     int64_t i = 0;
     for (; i + 4 <= count; i += 4, at += 32) {
@@ -88,14 +96,16 @@ static uint64_t hash_words(const void *words, int64_t count, uint64_t seed)
     }
     for (; i < count; i++, at += 8)
         a = mix_word(a, at);
-    return hash64((uint64_t[4]){a, b, c, d}, 4 * sizeof a, (uint64_t)count);
+    const uint64_t lanes[4] = {a, b, c, d};
+    return (struct digest){hash64(lanes, sizeof lanes, (uint64_t)count),
+                           hash64(lanes, sizeof lanes, ~(uint64_t)count)};
 }
 
-static uint64_t hash_tensor(const struct interp_tensor *t)
+static struct digest digest_of(const struct interp_tensor *t)
 {
-    uint64_t hash = hash64(t->shape, t->rank * sizeof t->shape[0], (uint64_t)t->dtype);
-    hash = hash_words(t->cells, t->count, hash);
-    return t->bounds ? hash_words(t->bounds, t->count, hash) : hash;
+    uint64_t shape = hash64(t->shape, t->rank * sizeof t->shape[0], (uint64_t)t->dtype);
+    struct digest digest = hash_words(t->cells, t->count, (struct digest){shape, ~shape});
+    return t->bounds ? hash_words(t->bounds, t->count, digest) : digest;
 }
 
 /* a: one of the memo's that is lazy. */
@@ -111,30 +121,42 @@ static bool same_cells(const struct interp_tensor *a, const struct interp_tensor
     return true;
 }
 
-static bool same_tensor(const struct interp_tensor *a, const struct interp_tensor *b)
+/* Whether a number stands for a tensor whose elements are gone. */
+static bool is_forgotten(const struct interp_tensor *tensor)
+{
+    return !tensor->cells && !tensor->lazy && tensor->count > 0;
+}
+
+/* a: one of the memo's that has its elements. */
+static bool same_elements(const struct interp_tensor *a, const struct interp_tensor *b)
 {
     size_t bytes = (size_t)a->count * sizeof *a->cells;
-    return a->dtype == b->dtype && a->rank == b->rank && a->count == b->count &&
-           memcmp(a->shape, b->shape, a->rank * sizeof a->shape[0]) == 0 &&
-           (a->bounds != NULL) == (b->bounds != NULL) &&
+    return (a->bounds != NULL) == (b->bounds != NULL) &&
            (bytes == 0 || (a->lazy ? same_cells(a, b) : memcmp(a->cells, b->cells, bytes) == 0)) &&
            (bytes == 0 || !a->bounds || memcmp(a->bounds, b->bounds, bytes) == 0);
 }
 
 static bool find_tensor(const struct interp_memo *memo, const struct interp_tensor *t,
-                        uint64_t hash, uint32_t *out_number)
+                        struct digest digest, uint32_t *out_number)
 {
     uint32_t cursor = 0;
-    while (map_next(&memo->by_content, hash, &cursor, out_number))
-        if (same_tensor(&memo->tensors.items[*out_number], t))
+    while (map_next(&memo->by_content, digest.key, &cursor, out_number)) {
+        const struct interp_tensor *known = &memo->tensors.items[*out_number];
+        if (memo->digests.items[*out_number].more == digest.more && known->dtype == t->dtype &&
+            known->rank == t->rank && known->count == t->count &&
+            memcmp(known->shape, t->shape, t->rank * sizeof t->shape[0]) == 0 &&
+            (is_forgotten(known) || same_elements(known, t)))
             return true;
+    }
     return false;
 }
 
-static uint32_t add_tensor(struct interp_memo *memo, const struct interp_tensor *t, uint64_t hash)
+static uint32_t add_tensor(struct interp_memo *memo, const struct interp_tensor *t,
+                           struct digest digest)
 {
-    map_add(&memo->by_content, memo->arena, hash, memo->tensors.count);
+    map_add(&memo->by_content, memo->arena, digest.key, memo->tensors.count);
     VEC_PUSH(memo->arena, &memo->tensors, *t);
+    VEC_PUSH(memo->arena, &memo->digests, digest);
     return memo->tensors.count - 1;
 }
 
@@ -152,12 +174,14 @@ uint32_t memo_source(struct interp_memo *memo, const struct interp_tensor *sourc
     for (uint32_t i = 0; i < memo->tensors.count; i++)
         if (source->count > 0 && memo->tensors.items[i].cells == source->cells)
             return i;
-    uint64_t hash = hash_tensor(source);
+    struct digest digest = digest_of(source);
     struct lazy_number lazy = {source->lazy, 0};
     if (source->lazy)
         own.cells = NULL;
-    if (!find_tensor(memo, source, hash, &lazy.number))
-        lazy.number = add_tensor(memo, &own, hash);
+    if (!find_tensor(memo, source, digest, &lazy.number))
+        lazy.number = add_tensor(memo, &own, digest);
+    else if (is_forgotten(&memo->tensors.items[lazy.number]))
+        memo->tensors.items[lazy.number] = own;
     if (source->lazy)
         VEC_PUSH(memo->arena, &memo->lazies, lazy);
     return lazy.number;
@@ -205,22 +229,54 @@ static bool same_node(const struct known_node *a, const struct known_node *b)
            attrs_equal(&a->attrs, &b->attrs);
 }
 
+/* The first node of the table from the cursor on that is the same one; NULL: there is none. */
+static const struct known_node *next_known(const struct interp_memo *memo,
+                                           const struct known_node *node, uint32_t *cursor)
+{
+    uint32_t at;
+    while (map_next(&memo->by_node, hash_node(node), cursor, &at))
+        if (same_node(&memo->nodes.items[at], node))
+            return &memo->nodes.items[at];
+    return NULL;
+}
+
+bool memo_number(const struct interp_memo *memo, const struct op *op, const uint32_t *operands,
+                 uint32_t *out_number)
+{
+    struct known_node node = describe(op, operands);
+    uint32_t cursor = 0;
+    const struct known_node *known = next_known(memo, &node, &cursor);
+    if (known)
+        *out_number = known->result;
+    return known != NULL;
+}
+
+bool memo_elements(const struct interp_memo *memo, uint32_t number, struct interp_tensor *out)
+{
+    if (is_forgotten(&memo->tensors.items[number]))
+        return false;
+    *out = memo->tensors.items[number];
+    return true;
+}
+
 bool memo_find(struct interp_memo *memo, const struct op *op, const uint32_t *operands,
                uint32_t *out_number, struct interp_tensor *result)
 {
-    struct known_node node = describe(op, operands);
-    uint32_t cursor = 0, at;
-    while (map_next(&memo->by_node, hash_node(&node), &cursor, &at)) {
-        const struct known_node *known = &memo->nodes.items[at];
-        const struct interp_tensor *tensor = &memo->tensors.items[known->result];
-        if (!same_node(known, &node) || (!tensor->cells && !tensor->lazy && tensor->count > 0))
-            continue;
-        *out_number = known->result;
-        *result = *tensor;
-        memo->found++;
-        return true;
-    }
-    return false;
+    if (!memo_number(memo, op, operands, out_number) || !memo_elements(memo, *out_number, result))
+        return false;
+    memo->found++;
+    return true;
+}
+
+void memo_set_found(struct interp_memo *memo, uint32_t count)
+{
+    memo->found = count;
+}
+
+void memo_result(struct interp_memo *memo, uint32_t number, const struct interp_tensor *result)
+{
+    if (number != MEMO_UNKNOWN && is_forgotten(&memo->tensors.items[number]))
+        memo->tensors.items[number] = *result;
 }
 
 /* most: bytes of a value that is kept. */
@@ -228,23 +284,24 @@ static enum memo_kept number_tensor(struct interp_memo *memo, size_t most, struc
                                     uint32_t *out_number)
 {
     size_t bytes = (size_t)t->count * sizeof *t->cells * (t->bounds ? 2 : 1);
-    uint64_t hash = hash_tensor(t);
-    if (find_tensor(memo, t, hash, out_number)) {
-        if (memo->tensors.items[*out_number].lazy)
-            return MEMO_LEFT;
-        *t = memo->tensors.items[*out_number];
+    struct digest digest = digest_of(t);
+    struct interp_tensor nothing = *t;
+    nothing.cells = NULL;
+    nothing.bounds = NULL;
+    bool is_new = !find_tensor(memo, t, digest, out_number);
+    if (is_new)
+        *out_number = add_tensor(memo, &nothing, digest);
+    struct interp_tensor *known = &memo->tensors.items[*out_number];
+    if (known->lazy)
+        return MEMO_LEFT;
+    if (!is_new && !is_forgotten(known)) {
+        *t = *known;
         return MEMO_KNOWN;
     }
-    if (bytes > memo->bytes_left || bytes > most) {
-        struct interp_tensor nothing = *t;
-        nothing.cells = NULL;
-        nothing.bounds = NULL;
-        *out_number = memo->tensors.count;
-        VEC_PUSH(memo->arena, &memo->tensors, nothing); /* not added to the table by content */
+    if (bytes > memo->bytes_left || bytes > most)
         return MEMO_LEFT;
-    }
     memo->bytes_left -= bytes;
-    *out_number = add_tensor(memo, t, hash);
+    *known = *t;
     return MEMO_KEPT;
 }
 
@@ -253,9 +310,13 @@ enum memo_kept memo_keep(struct interp_memo *memo, const struct op *op, const ui
 {
     size_t most = op->fixed ? memo->bytes / FIXED_PART : memo->bytes / VALUE_PART;
     enum memo_kept kept = number_tensor(memo, most, result, out_number);
+    struct known_node node = describe(op, operands);
+    uint32_t cursor = 0;
+    if (next_known(memo, &node, &cursor))
+        return kept;
     uint32_t *copy = ARENA_ARRAY(memo->arena, uint32_t, op->in_count + 1);
     memcpy(copy, operands, op->in_count * sizeof *copy);
-    struct known_node node = describe(op, copy);
+    node.operands = copy;
     node.result = *out_number;
     map_add(&memo->by_node, memo->arena, hash_node(&node), memo->nodes.count);
     VEC_PUSH(memo->arena, &memo->nodes, node);

@@ -4,7 +4,11 @@
  * A node is identified by its prim, attributes, shape and the numbers of its operands. Values with
  * the same elements and bounds share one number, however they were computed. So a weight that is
  * packed and unpacked again has the number of the original weight, and nodes that read it are
- * found. */
+ * found.
+ *
+ * Numbers stay where elements were not kept, and results of runs are always kept. So a graph that
+ * computes the same as another one, but for how its params are laid out, is not run again, however
+ * large its values are: of such a graph only what depends on params alone is computed. */
 #ifndef URZA_GRAPH_INTERP_MEMO_H
 #define URZA_GRAPH_INTERP_MEMO_H
 
@@ -19,7 +23,8 @@ struct interp_memo;
  * Sources are identified by address, so their memory must stay unchanged while the memo lives.
  * Results of a run are in the memo's arena and must not be written to. */
 struct interp_memo *interp_memo_new(struct arena *arena, size_t bytes);
-/* The number of nodes so far whose results were found instead of computed. */
+/* The number of nodes so far whose results were found instead of computed, or needed no elements as
+ * the results of their graph were there. */
 uint32_t interp_memo_found(const struct interp_memo *memo);
 
 #endif

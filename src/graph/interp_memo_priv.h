@@ -24,10 +24,18 @@ uint32_t memo_lazy(const struct interp_memo *memo, const struct interp_lazy *laz
 /* The number of a source; equal sources have the same number. Of a lazy one only the number is
  * kept, and not the cells. */
 uint32_t memo_source(struct interp_memo *memo, const struct interp_tensor *source);
-/* Whether the node of op, with these operand numbers, has been run. If so, *out_number is its
- * result's number, and *result has its cells and bounds. op->out must have its shape. */
+/* Whether the node of op, with these operand numbers, has been run; *out_number: its result's
+ * number. op->out must have its shape. */
+bool memo_number(const struct interp_memo *memo, const struct op *op, const uint32_t *operands,
+                 uint32_t *out_number);
+/* The tensor of a number; false if its elements were not kept. */
+bool memo_elements(const struct interp_memo *memo, uint32_t number, struct interp_tensor *out);
+/* Both: whether the result of a node is there. */
 bool memo_find(struct interp_memo *memo, const struct op *op, const uint32_t *operands,
                uint32_t *out_number, struct interp_tensor *result);
+/* A result of a run, whose memory stays as long as the memo: it is kept without counting. */
+void memo_result(struct interp_memo *memo, uint32_t number, const struct interp_tensor *result);
+void memo_set_found(struct interp_memo *memo, uint32_t count);
 /* Records the result of a node and its number. LEFT: *result stays the caller's. KEPT: *result now
  * belongs to the memo and must not be written to. KNOWN: *result was replaced by an equal tensor of
  * the memo, not to be written to; the original memory is still the caller's. */

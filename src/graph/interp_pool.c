@@ -1,4 +1,7 @@
-/* Memory of a run: buffers that go from value to value, and the cells of sources that are lazy. */
+/* Memory of a run: buffers that go from value to value, and the cells of sources that are lazy.
+ *
+ * How much a buffer can hold stands in front of it: a value may fill only a part, and what comes
+ * back must be all of it. Otherwise each smaller value would take memory away for good. */
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -8,6 +11,12 @@
 /* A free buffer above LARGE_CELLS takes no value that would fill less than a part of it. */
 #define LARGE_CELLS ((int64_t)1 << 19)
 #define LARGE_TIMES 4
+
+/* In front of the cells of each buffer, which so keep the alignment of the arena's arrays. */
+struct head {
+    int64_t count; /* of cells that there is room for */
+    int64_t unused;
+};
 
 /* Whether a free buffer may hold so many cells: not if it is large and they would fill little of
  * it, since the next large value would take another. */
@@ -33,15 +42,20 @@ bool take_memory(struct run *run, int64_t count, void **out_data)
     if (run->limit_bytes > 0 && bytes > run->limit_bytes - run->used_bytes)
         return fail(run->err, ERR_LIMIT, "values need more than the limit of %zu bytes of memory",
                     run->limit_bytes);
-    *out_data = arena_raw_array(run->memory, (size_t)count, sizeof(union cell));
+    struct head *head = arena_raw(run->memory, sizeof *head + bytes, 16);
+    *head = (struct head){.count = count};
+    *out_data = head + 1;
     run->used_bytes += run->limit_bytes > 0 ? bytes : 0;
     return true;
 }
 
-void give_memory(struct run *run, void *data, int64_t count)
+void give_memory(struct run *run, void *data)
 {
-    struct buffer buffer = {data, count};
-    if (data && count > 0)
+    if (!data)
+        return;
+    const struct head *head = (const struct head *)data - 1;
+    const struct buffer buffer = {data, head->count};
+    if (buffer.count > 0)
         VEC_PUSH(run->memory, &run->pool->buffers, buffer);
 }
 

@@ -45,7 +45,8 @@ struct run {
 /* interp_pool.c. Takes the smallest free buffer with room for count cells or bounds, or makes a new
  * one. ERR_LIMIT beyond the memory limit. */
 bool take_memory(struct run *run, int64_t count, void **out_data);
-void give_memory(struct run *run, void *data, int64_t count);
+/* Gives back what take_memory gave, or NULL. */
+void give_memory(struct run *run, void *data);
 /* Gives the pages of large free buffers back to the system: the next run of a memo may be far off,
  * and an arena holds all until its end. */
 void trim_pool(const struct pool *pool);
@@ -53,11 +54,17 @@ void trim_pool(const struct pool *pool);
 bool is_absent(const struct interp_tensor *tensor);
 /* Has a value's cells loaded, if they are absent; from then on it owns them. */
 bool bring(struct run *run, value_id id);
+/* The op of a node; its value gets to know whether it is constant or fixed. */
+void op_of_node(struct run *run, value_id id, struct op *op);
 bool run_node(struct run *run, value_id id);
 /* Runs a graph. Of *run, graph, options, beside, reference, wide and plain are set; run->memo too
  * if there is one. */
 bool run_graph(struct run *run, const struct interp_arguments *arguments, struct arena *arena,
                struct interp_tensor *out, struct error *err);
+
+/* interp_known.c: whether the memo has the results of this graph, from the same sources. If so, the
+ * values of its outputs have them. Its sources are taken. */
+bool run_is_known(struct run *run);
 
 /* interp_loop.c: runs all trips of the loop with this node, and fills all its loop nodes. */
 bool run_trips(struct run *run, const struct graph_loop *loop);

@@ -270,10 +270,43 @@ static void test_lazy(void **state)
     assert_true(bed->arena.used_bytes - before < 2 * LAZY_COUNT * sizeof(union cell));
 }
 
+/* Large values and small ones by turns, none as small as those before: a buffer that held a small
+ * one holds a large one again. */
+static void test_buffers(void **state)
+{
+    enum { COUNT = 1200, PART = 400, TURNS = 20 };
+    struct bed *bed = *state;
+    struct graph graph;
+    struct interp_tensor x = random_of(bed, DTYPE_F64, SHAPE(COUNT), 1), out;
+    graph_init(&graph, &bed->arena);
+    dim_id shape[1] = {dim_const(&graph.dims, COUNT)};
+    struct attrs first = {.rank = 1, .step = {1}}, rest = {.rank = 1};
+    first.start[0] = rest.low[0] = dim_const(&graph.dims, 0);
+    value_id value = graph_input(&graph, "x", DTYPE_F64, shape, 1, &bed->err);
+    value_id zero =
+        graph_add(&graph, PRIM_CONST, NULL, 0, &(struct attrs){.dtype = DTYPE_F64}, &bed->err);
+    for (int i = 0; i < TURNS; i++) {
+        first.shape[0] = dim_const(&graph.dims, PART + 20 * i);
+        rest.high[0] = dim_const(&graph.dims, COUNT - PART - 20 * i);
+        value = graph_add(&graph, PRIM_SIN, &value, 1, NULL, &bed->err);
+        value = graph_add(&graph, PRIM_SLICE, &value, 1, &first, &bed->err);
+        value = graph_add(&graph, PRIM_SIN, &value, 1, NULL, &bed->err);
+        value = graph_add(&graph, PRIM_PAD, (value_id[]){value, zero}, 2, &rest, &bed->err);
+        assert_int_not_equal(value, VALUE_NONE);
+    }
+    assert_true(graph_output(&graph, "y", value, &bed->err));
+    size_t before = bed->arena.used_bytes;
+    assert_true(interp_run(&graph, &(struct interp_options){.mode = INTERP_NATIVE},
+                           &(struct interp_arguments){NULL, &x, 1}, &bed->arena, &out, &bed->err));
+    assert_int_equal(out.count, COUNT);
+    assert_true(bed->arena.used_bytes - before < 6 * COUNT * sizeof(union cell));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_lazy, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_buffers, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_run, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_reshape_memory, bed_setup, bed_teardown),

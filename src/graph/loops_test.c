@@ -318,6 +318,35 @@ static void test_unsure(void **state)
     }
 }
 
+/* A limit for trying holds for loops without a condition too: states are what they were by then,
+ * rows of trips that were not made are 0. */
+static void test_tried(void **state)
+{
+    static const char text[] =
+        "graph \"\"\n%1 = input \"x\" : i32[]\n"
+        "%2 = state %1 {loop 1, index 0} : i32[]\n"
+        "%3 = add %2, %2 : i32[]\n%4 = copy %3 : i32[]\n"
+        "%5 = loop %2, %4, %4 {loop 1, index 0, states 1, dim [4]} : i32[]\n"
+        "%6 = loop %2, %4, %4 {loop 1, index 1, states 1, dim [4]} : i32[4]\n"
+        "output \"y\" %5\noutput \"ys\" %6\n";
+    struct bed *bed = *state;
+    struct graph graph;
+    union cell x = {.i = 3};
+    const struct interp_tensor in = {.dtype = DTYPE_I32, .count = 1, .cells = &x};
+    assert_true(graph_parse(&graph, &bed->arena, text, strlen(text), &bed->err));
+    for (int64_t tried = 0; tried <= 5; tried++) {
+        struct interp_tensor out[2];
+        int64_t made = tried > 0 && tried < 4 ? tried : 4;
+        assert_true(interp_run(
+            &graph,
+            &(struct interp_options){.mode = INTERP_NATIVE, .most_trips = 1, .tried_trips = tried},
+            &(struct interp_arguments){NULL, &in, 1}, &bed->arena, out, &bed->err));
+        assert_int_equal(out[0].cells[0].i, 3 << made);
+        for (int64_t t = 0; t < 4; t++)
+            assert_int_equal(out[1].cells[t].i, t < made ? 6 << t : 0);
+    }
+}
+
 static bool is_stopped(const void *user)
 {
     int *left = (int *)(uintptr_t)user;
@@ -432,6 +461,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_condition, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_numbers, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_unsure, bed_setup, bed_teardown),
+        cmocka_unit_test_setup_teardown(test_tried, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_stopped, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, bed_setup, bed_teardown),
         cmocka_unit_test_setup_teardown(test_shapes, bed_setup, bed_teardown),

@@ -13,4 +13,8 @@
 int urza_load_borrowed(const void *bytes, size_t size, const urza_load_options *options,
                        urza_module **out, urza_error *err);
 
+/* Calls that are interpreted make at most so many trips of each loop from now on, as if the model
+ * said it; what runs compiled code makes all. For verification, before the first call. */
+void urza_try_trips(urza_module *module, int64_t most);
+
 #endif

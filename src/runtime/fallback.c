@@ -71,6 +71,7 @@ static bool interpret(struct urza_module *module, struct call_context *context, 
     const struct interp_options options = {.mode = INTERP_NATIVE,
                                            .memory_limit = memory_half(),
                                            .most_trips = module->most_trips,
+                                           .tried_trips = module->tried_trips,
                                            .is_stopped = is_stopped,
                                            .user = &calling};
     if (!interpreter_sources(module, context, arena, sources, err) ||

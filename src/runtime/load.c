@@ -433,6 +433,11 @@ int urza_load_borrowed(const void *bytes, size_t size, const urza_load_options *
     return public_result(ok, &e, err);
 }
 
+void urza_try_trips(urza_module *module, int64_t most)
+{
+    module->tried_trips = most;
+}
+
 URZA_EXPORT int urza_load_memory(const void *bytes, size_t size, const urza_load_options *options,
                                  urza_module **out, urza_error *err)
 {

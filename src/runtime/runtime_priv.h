@@ -109,7 +109,8 @@ struct urza_module {
     urza_tensor_info *inputs, *outputs, *param_infos;
     urza_dim_info *dim_infos;
 
-    int64_t most_trips; /* of loops that have a condition; 0: no limit */
+    int64_t most_trips;  /* of loops that have a condition; 0: no limit */
+    int64_t tried_trips; /* of all loops where calls are interpreted; 0: no limit */
     _Atomic uint32_t interrupts;
 
     /* The training step, a module of its own; NULL: there is none. */

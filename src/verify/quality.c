@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "graph/loops.h"
 
 #define TRIMMED 0.01 /* share of the largest errors that is left out where single elements jump */
 #define TRIMMED_FROM 100 /* elements, from which on they are left out */
@@ -58,6 +59,23 @@ static bool waits(const struct graph *graph, const struct node *node)
     return node->prim == PRIM_LOOP && node->attrs->condition > 0;
 }
 
+/* Whether a loop without a condition makes so many trips that bounds do not pass through it. */
+static bool any_long_loop(const struct graph *graph, const int64_t *dims, struct arena *arena)
+{
+    struct graph_loops loops;
+    struct error err;
+    bool any = false;
+    if (!graph_has_loops(graph) || !graph_find_loops(graph, arena, &loops, &err))
+        return false;
+    for (uint32_t i = 0; i < loops.items.count; i++) {
+        const struct graph_loop *loop = &loops.items.items[i];
+        int64_t trips = 0;
+        any |= loop->condition == 0 && dim_eval(&graph->dims, loop->trips, dims, &trips) &&
+               trips > LOOP_TRIED_TRIPS;
+    }
+    return any;
+}
+
 /* Whether an output depends on such a node. */
 static bool output_needs(const struct graph *graph, uint32_t output,
                          bool (*such)(const struct graph *graph, const struct node *node))
@@ -96,9 +114,9 @@ static void keep(const struct sample *sample, const struct interp_tensor *tensor
     }
 }
 
-/* How far results move when inputs and params are moved by one rounding each: by output and
- * element; INFINITY where it is not known. */
-static void find_spread(struct scene *scene, double *spread)
+/* How far results move when inputs and params are moved by one rounding each, in so many tries: by
+ * output and element; INFINITY where it is not known. */
+static void find_spread(struct scene *scene, uint64_t tries, double *spread)
 {
     const struct verification *v = scene->whole->v;
     const struct graph *graph = &v->contents->graph;
@@ -106,7 +124,7 @@ static void find_spread(struct scene *scene, double *spread)
                                         .memory_limit = REFERENCE_BYTES,
                                         .threads = v->threads,
                                         .wide = true};
-    for (uint64_t n = 0; n < NUDGES; n++) {
+    for (uint64_t n = 0; n < tries; n++) {
         struct scene nudged;
         struct interp_tensor *tensors;
         struct error err;
@@ -129,45 +147,60 @@ static void find_spread(struct scene *scene, double *spread)
     }
 }
 
-/* For outputs with too few elements to leave out the largest errors. There a plain loop may be
- * right by luck: large terms may cancel, or a comparison may go as it does in float64. So where
- * results jump, the plain error is taken to be at least that of its roundings adding up as a random
- * walk: their bound over the root of their number. Where the bound is infinite, because of depth or
- * since a comparison may go either way, it is taken from the effect of one rounding of each input
- * and param instead.
- *
- * Where roundings may decide when a loop ends, results may be those of another trip. Then nothing
+/* Where roundings may decide when a loop ends, results may be those of another trip. Then nothing
  * is said of what depends on it. */
-static void judge_few(struct scene *scene, struct arena *arena)
+static void judge_waits(struct scene *scene, struct arena *arena)
 {
     struct verification *v = scene->whole->v;
     const struct graph *graph = &v->contents->graph;
-    bool unsure = false;
+    bool unsure = false, any = false;
     const struct interp_options bounded = {.mode = INTERP_REFERENCE,
                                            .memory_limit = REFERENCE_BYTES,
                                            .threads = v->threads,
                                            .unsure = &unsure};
-    double *reference = v->result.reference, *plain = v->result.plain, *spread = NULL;
-    double roundings = (double)(graph->nodes.count + graph_terms(graph, scene->sample.dims));
     struct interp_tensor *tensors;
     struct error err;
-    int64_t elements = 0;
-    bool any = false;
-    bool *few = ARENA_ARRAY(arena, bool, graph->outputs.count + 1);
-    for (uint32_t o = 0; o < graph->outputs.count; o++) {
-        few[o] = v->result.drawn[o] < TRIMMED_FROM && output_needs(graph, o, jumps);
-        any |= few[o] || output_needs(graph, o, waits);
-        elements += scene->sample.outputs[o].count;
-    }
-    if (!any)
+    double *reference = v->result.reference;
+    for (uint32_t o = 0; o < graph->outputs.count; o++)
+        any |= output_needs(graph, o, waits);
+    if (!any || (interpret(graph, &bounded, scene, arena, &tensors, &err) && !unsure))
         return;
-    bool known = interpret(graph, &bounded, scene, arena, &tensors, &err);
-    int64_t first = 0;
     for (uint32_t o = 0; o < graph->outputs.count; o++) {
-        bool lost = (unsure || !known) && output_needs(graph, o, waits);
-        for (int64_t i = 0; lost && i < v->result.drawn[o]; i++)
+        for (int64_t i = 0; i < v->result.drawn[o] && output_needs(graph, o, waits); i++)
             reference[i] = (double)NAN;
-        for (int64_t i = 0; few[o] && !lost && i < v->result.drawn[o]; i++) {
+        reference += scene->sample.outputs[o].count;
+    }
+}
+
+bool quality_is_chance(const struct verification *v, uint32_t output)
+{
+    return v->result.drawn[output] < TRIMMED_FROM &&
+           output_needs(&v->contents->graph, output, jumps);
+}
+
+/* The plain error is taken to be at least that of its roundings adding up as a random walk: their
+ * bound over the root of their number. Where the bound is infinite, because of depth or since a
+ * comparison may go either way, it is taken from the effect of one rounding of each input and param
+ * instead. Behind long loops it is so from the start, and moved once: each time is as many trips as
+ * the reference makes, and one says as well how large the effect is. */
+void quality_floor(struct scene *scene)
+{
+    struct verification *v = scene->whole->v;
+    struct arena *arena = scene->whole->arena;
+    const struct graph *graph = &v->contents->graph;
+    const struct interp_options bounded = {
+        .mode = INTERP_REFERENCE, .memory_limit = REFERENCE_BYTES, .threads = v->threads};
+    double *reference = v->result.reference, *plain = v->result.plain, *spread = NULL;
+    double roundings = (double)(graph->nodes.count + graph_terms(graph, scene->sample.dims));
+    bool is_long = any_long_loop(graph, scene->sample.dims, arena);
+    struct interp_tensor *tensors;
+    struct error err;
+    int64_t elements = 0, first = 0;
+    for (uint32_t o = 0; o < graph->outputs.count; o++)
+        elements += scene->sample.outputs[o].count;
+    bool known = !is_long && interpret(graph, &bounded, scene, arena, &tensors, &err);
+    for (uint32_t o = 0; o < graph->outputs.count; o++) {
+        for (int64_t i = 0; quality_is_chance(v, o) && i < v->result.drawn[o]; i++) {
             double bound = known && i < tensors[o].count ? 0 : INFINITY;
             if (bound == 0 && tensors[o].bounds)
                 bound = tensors[o].bounds[i];
@@ -175,7 +208,7 @@ static void judge_few(struct scene *scene, struct arena *arena)
             if (!(bound < INFINITY)) {
                 if (!spread) {
                     spread = ARENA_ARRAY(arena, double, elements + 1);
-                    find_spread(scene, spread);
+                    find_spread(scene, is_long ? 1 : NUDGES, spread);
                 }
                 error = NUDGE_TIMES * spread[first + i];
             }
@@ -197,7 +230,7 @@ void quality_keep(struct scene *scene, const struct interp_tensor *reference,
         v->result.drawn[o] = reference[o].count;
     keep(&scene->sample, reference, v->result.reference, v->result.drawn);
     keep(&scene->sample, plain, v->result.plain, v->result.drawn);
-    judge_few(scene, scene->whole->arena);
+    judge_waits(scene, scene->whole->arena);
     v->result.referenced = true;
 }
 
@@ -217,15 +250,40 @@ static int descending(const void *a, const void *b)
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
+/* Moves the `most` largest elements to the front, in any order. Each turn halves what is left on
+ * average, so this takes a few passes where sorting takes many. */
+static void move_largest(double *items, int64_t count, int64_t most)
+{
+    int64_t low = 0, high = count - 1;
+    while (low < high && most > low && most <= high) {
+        double pivot = items[low + (high - low) / 2];
+        int64_t i = low, j = high;
+        while (i <= j) {
+            while (items[i] > pivot)
+                i++;
+            while (items[j] < pivot)
+                j--;
+            if (i <= j) {
+                double other = items[i];
+                items[i++] = items[j];
+                items[j--] = other;
+            }
+        }
+        if (most <= j)
+            high = j;
+        else if (most >= i)
+            low = i;
+        else
+            break;
+    }
+}
+
 /* Root mean square and maximum of errors; with trim, without the largest ones. */
 static void summarise(double *errors, int64_t count, bool trim, double *out_rms, double *out_most)
 {
-    int64_t skip = 0;
+    int64_t skip = trim ? (int64_t)ceil(TRIMMED * (double)count) : 0;
     double sum = 0, most = 0;
-    if (trim) {
-        qsort(errors, (size_t)count, sizeof *errors, descending);
-        skip = (int64_t)ceil(TRIMMED * (double)count);
-    }
+    move_largest(errors, count, skip);
     for (int64_t i = skip; i < count; i++) {
         sum += errors[i] * errors[i];
         most = fmax(most, errors[i]);

@@ -10,5 +10,9 @@
  * graph before the passes, in float64 and from a plain loop. */
 void quality_keep(struct scene *scene, const struct interp_tensor *reference,
                   const struct interp_tensor *plain);
+/* Raises the plain errors of outputs where they may be small by chance (quality_is_chance) to what
+ * roundings can be expected to cause; elements of which that is not known are left out. Interprets
+ * the whole graph up to four times. */
+void quality_floor(struct scene *scene);
 
 #endif

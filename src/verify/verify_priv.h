@@ -109,9 +109,17 @@ bool prim_jumps(enum prim prim);
 /* quality.c: whether elements of an output may jump, because a comparison or a rounding step
  * decides. */
 bool output_jumps(const struct verification *v, uint32_t output);
+/* quality.c: whether an output has too few elements to leave out the largest errors. There a plain
+ * loop may be right by luck: large terms may cancel, or a comparison may go as it does in float64.
+ */
+bool quality_is_chance(const struct verification *v, uint32_t output);
 /* whole.c: judges the passes, makes the references for quality, judges the interpreter. Runs in a
  * child. */
 void job_whole(struct verification *v);
+/* whole.c: finds what errors a plain loop must be expected to have, behind job_whole. It takes as
+ * long, so it is done only where an output looks worse than a plain loop and that may be chance.
+ * Runs in a child. */
+void job_floor(struct verification *v);
 /* quality.c: the quality of a target's output at the size of the whole: its rms error over that of
  * the plain native interpretation, both against float64. False where it is not defined: no float
  * below float64, or no finite element. *out_excess: the largest error over the largest of the plain

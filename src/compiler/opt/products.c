@@ -8,7 +8,8 @@
  *     ->  pad N to panels of P columns, [N/P, P, K]
  *     ->  [N/P, K, P]
  *
- * where P is two vector registers, so that a tile reads one sequence of addresses. Another operand
+ * where P is two vector registers, so that a tile reads one sequence of addresses. Where one or two
+ * rows read a large weight of i8 or u8, what is stored are its bytes. Another operand
  * whose n dim is not the last one in memory is packed in the same way, by a kernel of its own
  * before the product. Both are ordinary views around a stored copy. So is an operand that merges
  * dims of which one is not constant and which are not neighbours in memory, as rows of attention's
@@ -84,15 +85,16 @@ static bool few_pixels(const struct graph *g, const struct node *conv, const str
            10 * filled > 11 * pixels;
 }
 
-static bool few_rows(const struct graph *g, const struct node *a, const struct node *contract)
+/* How many rows a product has, if there are at most two at all sizes; else 0. */
+static int64_t few_rows(const struct graph *g, const struct node *a, const struct node *contract)
 {
     int64_t product = 1, n;
     for (uint32_t i = contract->attrs->batch; i + contract->attrs->contract < a->rank; i++) {
         if (!dim_is_const(&g->dims, a->shape[i], &n))
-            return false;
+            return 0;
         product *= n;
     }
-    return product <= 2;
+    return product <= 2 ? product : 0;
 }
 
 #define PAGE_BYTES 4096
@@ -173,6 +175,66 @@ static value_id weight_as_rows(struct builder *b, value_id contract, int64_t pan
     return b_reshape(b, b_unary(b, PRIM_COPY, y), n.shape, n.rank);
 }
 
+#define WIDENED_DEEP 16 /* views and casts between a weight and its product */
+
+/* Whether a value is one integer for all elements. */
+static bool is_integer(struct builder *b, value_id v, int64_t *out)
+{
+    const struct node *n = b_node(b, v);
+    while (n->prim == PRIM_BROADCAST || n->prim == PRIM_RESHAPE)
+        n = b_node(b, n->operands[0]);
+    *out = n->attrs->integer;
+    return n->prim == PRIM_CONST && !dtype_is_float((enum dtype)n->dtype);
+}
+
+/* The same elements in one byte each, behind the same views, of a weight that is i8 or u8 and was
+ * cast to wider types, maybe less a zero point, which is added to *zero; VALUE_NONE if it is not.
+ */
+static value_id in_bytes(struct builder *b, value_id v, int depth, int64_t *zero)
+{
+    struct node n = *b_node(b, v);
+    enum dtype dtype = (enum dtype)n.dtype;
+    int64_t less = 0;
+    if (dtype == DTYPE_I8 || dtype == DTYPE_U8)
+        return v;
+    bool view = n.prim == PRIM_TRANSPOSE || n.prim == PRIM_RESHAPE || n.prim == PRIM_SLICE;
+    bool exact = n.prim == PRIM_CAST && (dtype == DTYPE_F32 || dtype == DTYPE_I32);
+    exact |= n.prim == PRIM_SUB && dtype == DTYPE_I32 && is_integer(b, n.operands[1], &less) &&
+             less >= -UINT8_MAX && less <= UINT8_MAX;
+    if (depth == 0 || (!exact && !view))
+        return VALUE_NONE;
+    value_id x = in_bytes(b, n.operands[0], depth - 1, zero);
+    *zero += less;
+    return exact || x == VALUE_NONE
+               ? x
+               : graph_add(b->graph, (enum prim)n.prim, &x, 1, n.attrs, b->err);
+}
+
+#define BYTES_LEAST (1 << 17) /* elements, from which on a weight leaves the near cache in f32 */
+
+/* A packed weight. Few rows read a large one as fast as memory gives it, so where it can be it has
+ * one byte for each element, and is widened where it is read; for one row also where it has a zero
+ * point, of which more rows would each take the time. */
+static value_id pack_weight(struct builder *b, value_id w, int64_t rows, int64_t panel)
+{
+    const struct node *n = b_node(b, w);
+    int64_t elements = 1, size, zero = 0;
+    dim_id shape[LIMIT_RANK];
+    uint32_t rank = n->rank;
+    memcpy(shape, n->shape, rank * sizeof *shape);
+    for (uint32_t i = 0; i < rank && elements < BYTES_LEAST; i++)
+        elements *= dim_is_const(&b->graph->dims, shape[i], &size) ? size : 1;
+    bool large = rows > 0 && n->dtype == DTYPE_F32 && elements >= BYTES_LEAST;
+    value_id bytes = large ? in_bytes(b, w, WIDENED_DEEP, &zero) : VALUE_NONE;
+    if (bytes == VALUE_NONE || (zero != 0 && rows > 1))
+        return pack_param(b, w, panel);
+    w = b_cast(b, pack_param(b, bytes, panel), DTYPE_F32);
+    if (zero == 0)
+        return w;
+    value_id point = b_const(b, DTYPE_F32, (double)zero);
+    return b_binary(b, PRIM_SUB, w, b_broadcast_to(b, point, shape, rank));
+}
+
 static value_id fit_operand(struct builder *b, value_id contract, bool from_input, int64_t panel)
 {
     const struct node *n = b_node(b, contract), *w = b_node(b, n->operands[1]);
@@ -185,10 +247,10 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
         return b_contract(b, rows_apart(b, x), columns_in_panels(b, y, panel), 0, 1);
     if (from_input && has_large_weight(b, contract))
         return weight_as_rows(b, contract, panel);
-    bool few = few_rows(b->graph, b_node(b, x), n),
-         wide = rows_collide(b->graph, b_node(b, x), depth);
+    int64_t few = few_rows(b->graph, b_node(b, x), n);
+    bool wide = rows_collide(b->graph, b_node(b, x), depth);
     if (!from_input && batch == 0 && columns == 1 && depth >= 1)
-        y = pack_param(b, y, wide && !few ? 2 * panel : panel);
+        y = pack_weight(b, y, few, wide && !few ? 2 * panel : panel);
     else if (!columns_contiguous(b->graph, y, (int)(w->rank - depth) - 1) && !few)
         y = columns == 1 && depth == 1 && fits_panels(b, y, panel)
                 ? columns_in_panels(b, y, panel)

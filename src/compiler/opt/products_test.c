@@ -1,4 +1,5 @@
-/* Convolutions whose weights are packed: the same bits, and packed where that is won back. */
+/* Operands that are packed: the same bits, packed where that is won back, and as bytes where few
+ * rows read them. */
 #include "compiler/opt/opt_test_util.h"
 #include "compiler/target/target.h"
 
@@ -62,8 +63,67 @@ static void test_rows(void **state)
     }
 }
 
+/* y = x · w with a weight of small integers, that are cast once or twice. */
+static const struct byte_row {
+    const char *what;
+    int64_t rows, columns;
+    enum dtype dtype, by; /* by: DTYPE_NONE, or what the weight is cast to before f32 */
+    bool shifted;         /* less a zero point */
+    bool bytes;           /* the packed copy has them as they are */
+} byte_rows[] = {
+    {"one row", 1, 330, DTYPE_I8, DTYPE_NONE, false, true},
+    {"two rows of unsigned", 2, 330, DTYPE_U8, DTYPE_I32, false, true},
+    {"a small weight", 1, 320, DTYPE_I8, DTYPE_NONE, false, false},
+    {"three rows", 3, 330, DTYPE_I8, DTYPE_NONE, false, false},
+    {"a wide type", 1, 330, DTYPE_I16, DTYPE_I32, false, false},
+    {"a narrower float", 1, 330, DTYPE_I8, DTYPE_BF16, false, false},
+    {"a zero point", 1, 330, DTYPE_U8, DTYPE_I32, true, true},
+    {"a zero point and two rows", 2, 330, DTYPE_U8, DTYPE_I32, true, false},
+};
+
+static value_id weight_of(const struct byte_row *row, struct builder *b)
+{
+    const uint8_t turned[2] = {1, 0};
+    const dim_id shape[] = {b_dim_const(b, 400), b_dim_const(b, row->columns)};
+    value_id w = graph_param(b->graph, "w", row->dtype, shape, 2, b->err);
+    if (row->by != DTYPE_NONE)
+        w = b_cast(b, w, row->by);
+    if (row->shifted)
+        w = b_binary(b, PRIM_SUB, w, b_broadcast_to(b, b_const(b, row->by, 128), shape, 2));
+    return b_cast(b, b_transpose(b, w, turned), DTYPE_F32);
+}
+
+static void test_bytes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof byte_rows / sizeof *byte_rows; i++) {
+        const struct byte_row *row = &byte_rows[i];
+        struct arena arena;
+        struct graph graph, to, live;
+        struct error err = {0};
+        struct builder b = {&graph, &err};
+        arena_init(&arena);
+        graph_init(&graph, &arena);
+        const dim_id shape[] = {b_dim_const(&b, row->rows), b_dim_const(&b, 400)};
+        value_id x = graph_input(&graph, "x", DTYPE_F32, shape, 2, &err);
+        graph_output(&graph, "y", b_contract(&b, x, weight_of(row, &b), 0, 1), &err);
+        if (!pass_products(&to, &arena, &graph, target_at(2), &err) || !graph_verify(&to, &err) ||
+            !graph_copy_live(&live, &arena, &to, &err))
+            fail_msg("%s: %s: %s", row->what, err.place, err.message);
+        bool found = false;
+        for (value_id v = 1; v < live.nodes.count; v++)
+            if (graph_node(&live, v)->prim == PRIM_COPY)
+                found |= graph_node(&live, v)->dtype == row->dtype;
+        if (found != row->bytes)
+            fail_msg("%s: %s", row->what, found ? "bytes" : "no bytes");
+        expect_same_bits(run_graph(&graph, INTERP_NATIVE, NULL, false, 7, &arena),
+                         run_graph(&live, INTERP_NATIVE, NULL, false, 7, &arena), row->what);
+        arena_release(&arena);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_bytes)};
     return cmocka_run_group_tests_name("products", tests, NULL, NULL);
 }
