@@ -2,8 +2,8 @@
  *
  * The typical and the smallest size are always there. What they leave of the budget, at least half
  * of it, goes to an odd size and the ends of ranges, up to a third; then to edges of kernels, where
- * their code path changes (from the plan), the cheapest first, up to five sixths; and the rest to
- * random sizes. So no kind of size uses up what others need.
+ * their code path changes (from the plan), the cheapest first, up to five sixths; then to random
+ * sizes; and what is left over to larger ends. So no kind of size uses up what others need.
  *
  * Thorough verification does all this with the budget of a usual one, and once more with what there
  * is beyond it: it judges the sizes that a usual one judges, and others.
@@ -37,7 +37,7 @@
 #define BARE_COST 2e7    /* limit on a size that is hardly judged */
 #define BARE_COST_THOROUGH 4e9
 #define THOROUGH_FAR 2
-#define ENDS_SHARE (1.0 / 3)  /* of a round's budget: what may be spent behind ends … */
+#define ENDS_SHARE (1.0 / 3)  /* of what a round has: this may be spent behind ends … */
 #define EDGES_SHARE (5.0 / 6) /* … and behind edges */
 #define ROUNDS 2
 #define GENERAL_SIZES 128
@@ -308,21 +308,22 @@ static void take_random(struct chooser *c)
     }
 }
 
-/* Adds sizes for what is there up to `end`: those at which results are judged as a whole. */
+/* Adds sizes at which results are judged as a whole, for what is left up to `end`. */
 static void take_round(struct chooser *c, double end)
 {
-    double start = c->spent;
-    c->budget = end - start;
-    c->limit = start + ENDS_SHARE * c->budget;
+    double start = c->spent, left = end - start;
+    c->limit = start + ENDS_SHARE * left;
     take_odd(c);
     if (c->special == PLAN_NONE)
         take_ends(c);
-    c->limit = start + EDGES_SHARE * c->budget;
+    c->limit = start + EDGES_SHARE * left;
     if (c->plan)
         sizes_take_edges(c);
     c->limit = end;
-    if (c->special == PLAN_NONE)
-        take_random(c);
+    if (c->special != PLAN_NONE)
+        return;
+    take_random(c);
+    take_ends(c);
 }
 
 /* The rounds for a budget of which something is spent; of each round's at least half is left. */
@@ -333,6 +334,7 @@ static void take_rounds(struct chooser *c, double budget)
     double budgets[ROUNDS] = {c->options->thorough ? usual : budget, budget};
     for (uint32_t i = 0; i < (c->options->thorough ? ROUNDS : 1); i++) {
         double end = must + fmax(budgets[i] - must, budgets[i] / 2);
+        c->budget = budgets[i];
         if (end > c->spent)
             take_round(c, end);
     }

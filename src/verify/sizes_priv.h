@@ -10,7 +10,7 @@ struct chooser {
     const struct dim_table *dims;
     const struct plan *plan; /* NULL: the graph alone */
     const bool *distinct;    /* by forward launch */
-    double budget;           /* of the present round; the share of one size is a part of it */
+    double budget;           /* of the present round; one size may cost a part of it */
     double limit;            /* that `spent` may reach at present */
     double spent;
     double bare; /* limit on the cost of a size at which only kernels run */
