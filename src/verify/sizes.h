@@ -21,6 +21,7 @@ struct size {
     uint32_t special; /* the plan's, whose kernels run; PLAN_NONE */
     double cost;      /* of the reference, in operations, approximately */
 };
+#define SIZES_THOROUGH 4 /* the budget of thorough verification, over that of a usual one */
 /* At sizes that cost this much or more, nothing runs more often than necessary. */
 #define SIZE_HEAVY 5e7
 struct sizes {
@@ -45,8 +46,9 @@ bool any_jumps(const struct graph *graph);
 double sizes_memory(const struct package_contents *contents, const struct package_target *target,
                     const struct sizes *sizes);
 /* Chooses sizes that reach every code path of a target's kernels, as far as `budget` operations of
- * the reference allow, those at the sizes of specialisations among them. With options->dims, that
- * size only. ERR_USAGE; ERR_LIMIT where a specialisation is too large. */
+ * the reference allow, those at the sizes of specialisations among them. A thorough choice has the
+ * sizes that are judged in a usual one whose budget is 1 / SIZES_THOROUGH of its own, and others.
+ * With options->dims, that size only. ERR_USAGE; ERR_LIMIT where a specialisation is too large. */
 struct size_wish {
     const struct package_contents *contents;
     const struct package_target *target; /* NULL: for the graph only */

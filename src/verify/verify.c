@@ -25,7 +25,6 @@
 #define ALL_BYTES 4e9 /* limit on all running jobs; a job that takes more runs alone */
 /* Operations of the reference for one target: about a tenth of a second. */
 #define BUDGET 5e6
-#define THOROUGH 4
 #define WHOLE_BUDGET 2e6
 #define QUALITY_MOST 4.0
 
@@ -561,7 +560,7 @@ bool verify_package(const void *bytes, size_t size, const struct verify_options 
     struct verification v = {.options = options,
                              .contents = contents,
                              .size = size,
-                             .budget = options->thorough ? THOROUGH * BUDGET : BUDGET};
+                             .budget = options->thorough ? SIZES_THOROUGH * BUDGET : BUDGET};
     const struct trust trust = {options->allow_unsigned ? TRUST_ALLOW_UNSIGNED : TRUST_REQUIRE,
                                 options->trusted};
     void *copy = (void *)(uintptr_t)bytes;

@@ -7,6 +7,17 @@
 #include "base/error.h"
 #include "compiler/ops/ops.h"
 
+/* In the gradient of a convolution by its weight each place of the window has a product of its own,
+ * up to so many places. Of more, or where windows do not overlap, what all places see is stored at
+ * once for one product, if that takes at most so many copies of the images. Where it takes more,
+ * storing costs more than all the small products, whose operands stay in a cache: so they are kept
+ * up to a number at which compiling them takes too long, and then there is one for each place in
+ * the first dims. */
+#define MOST_PLACES 49
+#define MOST_COPIES 64
+#define MOST_PLACES_DENSE 1024
+#define MANY 256 /* rows, and columns, of a product */
+
 /* How many dims the batch has in merged values: where two more would be too many, it is one. */
 static uint32_t kept_batch(uint32_t batch)
 {
@@ -202,13 +213,15 @@ static bool previous_tap(struct tap *tap)
     return false;
 }
 
-/* What that place of each window sees; sizes: the numbers of windows. */
-static value_id tap_of(struct builder *b, value_id seen, const struct tap *tap, const dim_id *sizes)
+/* What that place of each window sees, windows being along the dims from `first` on; sizes: the
+ * numbers of windows. */
+static value_id tap_of(struct builder *b, value_id seen, const struct tap *tap, uint32_t first,
+                       const dim_id *sizes)
 {
     for (uint32_t i = 0; i < tap->count && seen != VALUE_NONE; i++) {
         const struct window *w = &tap->windows[i];
-        seen = b_slice(b, seen, (int64_t)i - tap->count, b_dim_const(b, tap->at[i] * w->dilation),
-                       sizes[i], w->stride);
+        seen = b_slice(b, seen, first + i, b_dim_const(b, tap->at[i] * w->dilation), sizes[i],
+                       w->stride);
     }
     return seen;
 }
@@ -248,36 +261,221 @@ static value_id stack(struct builder *b, value_id *parts, uint32_t count, int64_
     return parts[0];
 }
 
-/* A product for each place of the window, over all images and positions. */
-static value_id conv_weights(struct grad_call *c)
+/* A product for each place of the window, over all images and positions: [G, O, C, places]. */
+static value_id weights_by_places(struct grad_call *c, value_id x, int64_t places)
 {
     struct builder *b = c->b;
     const struct attrs *attrs = c->node.attrs;
     uint32_t count = attrs->window_count, taps = 0;
     struct tap tap = {attrs->window, count, {0}};
-    int64_t places = 1;
-    for (uint32_t i = 0; i < count; i++)
-        places *= attrs->window[i].size; /* at most the elements of a weight */
-    if (places > LIMIT_NODES / 8)
-        return b_fail(b, ERR_LIMIT, "the gradient of a window of %lld places", (long long)places);
     value_id *parts = ARENA_ARRAY(c->grad->arena, value_id, (size_t)places);
-    value_id x = seen(b, c->x[0], attrs->window, count, 0);
     value_id g = channels_first(b, c->g, attrs->groups);
     do {
-        value_id part = tap_of(b, x, &tap, c->node.shape + 2);
+        value_id part = tap_of(b, x, &tap, 2, c->node.shape + 2);
         part = channels_first(b, part, attrs->groups);
         part = b_contract(b, g, part, 1, 1 + count); /* [G, O, C] */
         parts[taps++] = part == VALUE_NONE ? part : b_unsqueeze(b, part, 3);
     } while (parts[taps - 1] != VALUE_NONE && next_tap(&tap));
-    if (parts[taps - 1] == VALUE_NONE)
+    return parts[taps - 1] == VALUE_NONE ? VALUE_NONE : stack(b, parts, taps, 3);
+}
+
+/* Axis `axis` of x as two: the number of the window, and the place in it. Where windows follow each
+ * other without gap or overlap x only gets another shape. */
+static value_id unfold(struct builder *b, value_id x, uint32_t axis, const struct window *w,
+                       dim_id windows)
+{
+    const dim_id shape[] = {windows, b_dim_const(b, w->size)};
+    if (x == VALUE_NONE)
         return VALUE_NONE;
+    if (w->size != w->stride || w->dilation != 1) {
+        value_id at = b_binary(b, PRIM_MUL, b_iota(b, DTYPE_I64, shape, 2, 0),
+                               b_const(b, DTYPE_I64, (double)w->stride));
+        value_id in = b_binary(b, PRIM_MUL, b_iota(b, DTYPE_I64, shape, 2, 1),
+                               b_const(b, DTYPE_I64, (double)w->dilation));
+        return b_take(b, x, b_add(b, at, in), axis);
+    }
+    x = grad_trim(b, x, axis, 0, b_dim_mul(b, shape[0], shape[1]));
+    if (x == VALUE_NONE)
+        return VALUE_NONE;
+    const struct node *n = b_node(b, x);
+    dim_id split[LIMIT_RANK];
+    uint32_t rank = 0;
+    for (uint32_t d = 0; d < n->rank; d++) {
+        split[rank++] = d == axis ? shape[0] : n->shape[d];
+        if (d == axis)
+            split[rank++] = shape[1];
+    }
+    return b_reshape(b, x, split, rank);
+}
+
+/* x[N, G·C, windows…], with a dim of places behind each number of windows from dim 2 + first on, as
+ * [G, C·places, N·windows]; or, of one group, as the transpose of [N·windows, C·places]. */
+static value_id as_matrix(struct builder *b, value_id x, uint32_t first, int64_t groups,
+                          bool by_windows)
+{
+    if (x == VALUE_NONE)
+        return VALUE_NONE;
+    uint8_t order[LIMIT_RANK];
+    uint32_t rank = b_node(b, x)->rank, pairs = (rank - 2 - first) / 2, at = 0;
+    for (uint32_t part = 0; part < 2; part++) {
+        bool windows = (part == 0) == by_windows;
+        order[at++] = windows ? 0 : 1;
+        for (uint32_t i = 0; i < first && windows; i++)
+            order[at++] = (uint8_t)(2 + i);
+        for (uint32_t i = 0; i < pairs; i++)
+            order[at++] = (uint8_t)(2 + first + 2 * i + !windows);
+    }
+    x = b_transpose(b, x, order);
+    if (x == VALUE_NONE)
+        return VALUE_NONE;
+    if (by_windows) {
+        x = merged(b, x, 0, 1 + first + pairs);
+        return x == VALUE_NONE ? x : b_swap(b, x, 0, 1);
+    }
+    const struct node *n = b_node(b, x);
+    int64_t channels = 0;
+    dim_is_const(&b->graph->dims, n->shape[0], &channels);
+    dim_id shape[] = {b_dim_const(b, groups), b_dim_const(b, channels / groups), b_dim_const(b, 1)};
+    for (uint32_t d = 1; d < rank; d++)
+        shape[d <= pairs ? 1 : 2] = b_dim_mul(b, shape[d <= pairs ? 1 : 2], n->shape[d]);
+    return b_reshape(b, x, shape, 3);
+}
+
+/* Whether both matrices are stored window by window: products of many rows and columns are fastest
+ * so. */
+static bool is_by_windows(const struct grad_call *c, int64_t places)
+{
+    const struct node *w = b_node(c->b, c->x[1]);
+    int64_t rows = 0, channels = 0;
+    return c->node.attrs->groups == 1 && dim_is_const(&c->b->graph->dims, w->shape[0], &rows) &&
+           dim_is_const(&c->b->graph->dims, w->shape[1], &channels) && rows >= MANY &&
+           channels >= (MANY + places - 1) / places;
+}
+
+/* A product for each place in the dims of the window before `first`, with all places in the other
+ * dims as columns: [G·O, C, places of the first dims, places of the others]. */
+static value_id weights_by_matrices(struct grad_call *c, value_id x, uint32_t first, int64_t places)
+{
+    struct builder *b = c->b;
+    const struct attrs *attrs = c->node.attrs;
     const struct node *w = b_node(b, c->x[1]);
-    return b_reshape(b, stack(b, parts, taps, 3), w->shape, w->rank);
+    uint32_t count = attrs->window_count, taps = 0;
+    struct tap tap = {attrs->window, first, {0}};
+    int64_t others = 1;
+    for (uint32_t i = first; i < count; i++)
+        others *= attrs->window[i].size;
+    bool by_windows = is_by_windows(c, others);
+    const dim_id shape[] = {w->shape[0], w->shape[1], b_dim_const(b, 1), b_dim_const(b, others)};
+    value_id *parts = ARENA_ARRAY(c->grad->arena, value_id, (size_t)(places / others));
+    value_id g = as_matrix(b, c->g, count, attrs->groups, by_windows), part;
+    if (x != c->x[0]) /* stored, so that nobody asks for its borders at each place */
+        x = b_unary(b, PRIM_COPY, x);
+    for (uint32_t i = count; i-- > first;)
+        x = unfold(b, x, 2 + i, &attrs->window[i], c->node.shape[2 + i]);
+    do {
+        part = tap_of(b, x, &tap, 2, c->node.shape + 2);
+        part = as_matrix(b, part, first, attrs->groups, by_windows);
+        part = b_contract(b, g, part, !by_windows, 1);
+        part = part == VALUE_NONE ? part : b_reshape(b, part, shape, 4);
+        parts[taps++] = part;
+    } while (part != VALUE_NONE && next_tap(&tap));
+    return part == VALUE_NONE ? part : stack(b, parts, taps, 2);
+}
+
+/* The first dim from which on all places of windows are stored at once. */
+static uint32_t first_unfolded(const struct attrs *attrs)
+{
+    int64_t copies = 1; /* of an element of x, about */
+    uint32_t first = attrs->window_count;
+    while (first > 0) {
+        const struct window *w = &attrs->window[first - 1];
+        copies *= (w->size - 1) / w->stride + 1;
+        if (copies > MOST_COPIES)
+            break;
+        first--;
+    }
+    return first;
+}
+
+static bool no_overlap(const struct attrs *attrs)
+{
+    bool none = true;
+    for (uint32_t i = 0; i < attrs->window_count; i++)
+        none &= attrs->window[i].size == attrs->window[i].stride && attrs->window[i].dilation == 1;
+    return none;
+}
+
+static value_id conv_weights(struct grad_call *c)
+{
+    struct builder *b = c->b;
+    const struct attrs *attrs = c->node.attrs;
+    uint32_t count = attrs->window_count, first = first_unfolded(attrs);
+    int64_t places = 1, products = 1;
+    for (uint32_t i = 0; i < count; i++) {
+        places *= attrs->window[i].size; /* at most the elements of a weight */
+        products *= i < first ? attrs->window[i].size : 1;
+    }
+    bool each = places == 1 ||
+                (places <= (first > 0 ? MOST_PLACES_DENSE : MOST_PLACES) && !no_overlap(attrs));
+    if ((each ? places : products) > LIMIT_NODES / 8)
+        return b_fail(b, ERR_LIMIT, "the gradient of a window of %lld places", (long long)places);
+    value_id x = seen(b, c->x[0], attrs->window, count, 0);
+    value_id y = each ? weights_by_places(c, x, places) : weights_by_matrices(c, x, first, places);
+    const struct node *w = b_node(b, c->x[1]);
+    return y == VALUE_NONE ? y : b_reshape(b, y, w->shape, w->rank);
+}
+
+/* Whether the gradient by x is one product and another order of its results: each element of x is
+ * in one window at most, and nothing is around or between elements. */
+static bool is_reordered(const struct grad_call *c)
+{
+    const struct attrs *attrs = c->node.attrs;
+    int64_t places = 1;
+    for (uint32_t i = 0; i < attrs->window_count; i++) {
+        const struct window *w = &attrs->window[i];
+        places *= w->size;
+        if (w->low != 0 || w->high != 0 || w->base_dilation != 1)
+            return false;
+    }
+    return places > 1 && attrs->groups == 1 && no_overlap(attrs);
+}
+
+/* [N·windows, O] · [O, C·places], whose results go to their places. */
+static value_id data_by_product(struct grad_call *c)
+{
+    struct builder *b = c->b;
+    const struct node *x = b_node(b, c->x[0]), *w = b_node(b, c->x[1]), *g = b_node(b, c->g);
+    uint32_t count = c->node.attrs->window_count, rank = x->rank;
+    dim_id shape[LIMIT_RANK] = {g->shape[0]}, joined[LIMIT_RANK] = {x->shape[0], x->shape[1]};
+    dim_id low[LIMIT_RANK], high[LIMIT_RANK];
+    uint8_t order[LIMIT_RANK] = {0, (uint8_t)(1 + count)};
+    bool rest = false;
+    shape[1 + count] = w->shape[1];
+    low[0] = high[0] = low[1] = high[1] = b_dim_const(b, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        shape[1 + i] = g->shape[2 + i];
+        shape[2 + count + i] = w->shape[2 + i];
+        order[2 + 2 * i] = (uint8_t)(1 + i);
+        order[3 + 2 * i] = (uint8_t)(2 + count + i);
+        joined[2 + i] = b_dim_mul(b, g->shape[2 + i], w->shape[2 + i]);
+        low[2 + i] = b_dim_const(b, 0);
+        high[2 + i] = b_dim_sub(b, x->shape[2 + i], joined[2 + i]);
+        rest |= joined[2 + i] != x->shape[2 + i];
+    }
+    value_id rows = as_matrix(b, c->g, count, 1, true); /* [O, N·windows] */
+    value_id columns = merged(b, c->x[1], 0, 1);        /* [O, C·places] */
+    if (rows == VALUE_NONE || columns == VALUE_NONE)
+        return VALUE_NONE;
+    value_id y = b_contract(b, b_swap(b, rows, 0, 1), b_swap(b, columns, 0, 1), 0, 1);
+    y = y == VALUE_NONE ? y : b_reshape(b, y, shape, 2 + 2 * count);
+    y = y == VALUE_NONE ? y : b_reshape(b, b_transpose(b, y, order), joined, rank);
+    return rest && y != VALUE_NONE ? b_pad(b, y, low, high, 0) : y;
 }
 
 bool grad_conv(struct grad_call *c)
 {
-    return (!grad_wants(c, 0) || grad_give(c, 0, conv_data(c))) &&
+    return (!grad_wants(c, 0) ||
+            grad_give(c, 0, is_reordered(c) ? data_by_product(c) : conv_data(c))) &&
            (!grad_wants(c, 1) || grad_give(c, 1, conv_weights(c)));
 }
 
@@ -330,8 +528,9 @@ static value_id places_of_maximum(struct grad_call *c)
     for (uint32_t i = 0; i < count; i++)
         tap.at[i] = attrs->window[i].size - 1;
     do {
-        value_id equal = b_binary(b, PRIM_EQ, tap_of(b, x, &tap, c->node.shape + first), c->y);
-        place = b_select(b, equal, tap_of(b, index, &tap, c->node.shape + first), place);
+        value_id equal =
+            b_binary(b, PRIM_EQ, tap_of(b, x, &tap, first, c->node.shape + first), c->y);
+        place = b_select(b, equal, tap_of(b, index, &tap, 0, c->node.shape + first), place);
     } while (place != VALUE_NONE && previous_tap(&tap));
     return place;
 }

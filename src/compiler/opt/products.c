@@ -1,5 +1,8 @@
 /* Products: 1x1 convolutions become products, and operands of products are packed for vectors.
  *
+ * So do convolutions of patches that do not overlap, with few pixels, if the weights are inputs: a
+ * product finds the better way to read these.
+ *
  * A 1x1 convolution with stride 1 is a product of the weights and the pixels. The second operand of
  * a product is read in vectors along its n dim. If it is a parameter it gets a packed copy, made
  * once after load:
@@ -67,6 +70,42 @@ static value_id conv_by_pixels(struct builder *b, value_id conv)
     x = b_transpose(b, b_flatten(b, x, 2, (int64_t)rank - 1), channels_last); /* [N, S, C] */
     w = b_flatten(b, w, 1, (int64_t)rank - 1);                                /* [O, C] */
     return b_contract(b, x, w, 0, 1);                                         /* [N, S, O] */
+}
+
+/* Whether windows lie side by side over the image, as patches. */
+static bool is_of_patches(const struct graph *g, const struct node *conv, const struct node *w)
+{
+    for (uint32_t i = 0; i < conv->attrs->window_count; i++) {
+        const struct window *k = &conv->attrs->window[i];
+        if (k->size != k->stride || k->dilation != 1 || k->low || k->high || k->base_dilation != 1)
+            return false;
+    }
+    return conv->attrs->groups == 1 && dim_is_const(&g->dims, w->shape[1], NULL) &&
+           2u * conv->rank - 2 <= LIMIT_RANK;
+}
+
+/* y[N, P, O] = patches of x[N, P, C·window] · w[O, C·window] */
+static value_id conv_by_patches(struct builder *b, value_id conv)
+{
+    const struct node *n = b_node(b, conv);
+    value_id x = n->operands[0], w = b_flatten(b, n->operands[1], 1, (int64_t)n->rank - 1);
+    uint32_t count = n->attrs->window_count, rank = 2 + 2 * count;
+    dim_id split[LIMIT_RANK] = {b_dim(b, x, 0), b_dim(b, x, 1)};
+    dim_id rows[3] = {split[0], b_dim_const(b, 1), b_dim(b, w, 1)};
+    uint8_t order[LIMIT_RANK] = {0};
+    order[1 + count] = 1;
+    for (uint32_t i = 0; i < count; i++) {
+        split[2 + 2 * i] = n->shape[2 + i];
+        split[3 + 2 * i] = b_dim_const(b, n->attrs->window[i].size);
+        order[1 + i] = (uint8_t)(2 + 2 * i);
+        order[2 + count + i] = (uint8_t)(3 + 2 * i);
+        rows[1] = b_dim_mul(b, rows[1], n->shape[2 + i]);
+        dim_id covered = b_dim_mul(b, split[2 + 2 * i], split[3 + 2 * i]);
+        if (covered != b_dim(b, x, 2 + i))
+            x = b_slice(b, x, 2 + i, b_dim_const(b, 0), covered, 1);
+    }
+    x = b_transpose(b, b_reshape(b, x, split, rank), order);
+    return b_contract(b, b_unary(b, PRIM_COPY, b_reshape(b, x, rows, 3)), w, 0, 1);
 }
 
 #define MIN_SCATTER_DEPTH 64
@@ -348,6 +387,18 @@ static bool nonempty(const struct graph *g, const struct node *n)
     return true;
 }
 
+/* The product [N, pixels, O], fitted, in the order of a convolution's result. */
+static value_id pixels_in_order(struct builder *b, value_id conv, value_id product, bool from_input,
+                                int64_t panel)
+{
+    const uint8_t pixels_last[3] = {0, 2, 1};
+    if (product == VALUE_NONE)
+        return VALUE_NONE;
+    value_id y = b_transpose(b, fit_operand(b, product, from_input, panel), pixels_last);
+    struct node result = *b_node(b, conv);
+    return b_reshape(b, y, result.shape, result.rank);
+}
+
 static value_id rule(struct graph *to, value_id copy, const struct graph *from, value_id old,
                      void *context, struct error *err)
 {
@@ -371,11 +422,11 @@ static value_id rule(struct graph *to, value_id copy, const struct graph *from, 
         const struct node *w = graph_node(to, n->operands[1]);
         if (from_input || !few_pixels(to, n, w, panel))
             return conv_as_product(&b, copy);
-        struct node result = *n;
-        const uint8_t pixels_last[3] = {0, 2, 1};
-        value_id y = fit_operand(&b, conv_by_pixels(&b, copy), false, panel);
-        return b_reshape(&b, b_transpose(&b, y, pixels_last), result.shape, result.rank);
+        return pixels_in_order(&b, copy, conv_by_pixels(&b, copy), false, panel);
     }
+    if (from_input && !has_many_pixels(&b, n) &&
+        is_of_patches(to, n, graph_node(to, n->operands[1])))
+        return pixels_in_order(&b, copy, conv_by_patches(&b, copy), from_input, panel);
     return fit_conv(&b, copy, from_input, panel);
 }
 

@@ -1,5 +1,6 @@
 /* Operands that are packed: the same bits, packed where that is won back, and as bytes where few
- * rows read them. */
+ * rows read them; and convolutions of patches, which become products where their weights are not
+ * packed. */
 #include "compiler/opt/opt_test_util.h"
 #include "compiler/target/target.h"
 
@@ -122,8 +123,75 @@ static void test_bytes(void **state)
     }
 }
 
+static const struct patches {
+    const char *what;
+    bool param; /* weights are; else an input */
+    uint32_t count;
+    int64_t size[3], groups;
+    struct window windows[3];
+    bool product;
+} patches[] = {
+    {"patches", false, 2, {12, 9}, 1, {{4, 4, 0, 0, 1, 1}, {3, 3, 0, 0, 1, 1}}, true},
+    {"with a rest", false, 2, {13, 11}, 1, {{4, 4, 0, 0, 1, 1}, {3, 3, 0, 0, 1, 1}}, true},
+    {"a line", false, 1, {23}, 1, {{5, 5, 0, 0, 1, 1}}, true},
+    {"a volume",
+     false,
+     3,
+     {5, 4, 3},
+     1,
+     {{2, 2, 0, 0, 1, 1}, {2, 2, 0, 0, 1, 1}, {3, 3, 0, 0, 1, 1}},
+     true},
+    {"parameters", true, 2, {12, 9}, 1, {{4, 4, 0, 0, 1, 1}, {3, 3, 0, 0, 1, 1}}, false},
+    {"many pixels", false, 2, {32, 27}, 1, {{4, 4, 0, 0, 1, 1}, {3, 3, 0, 0, 1, 1}}, false},
+    {"groups", false, 2, {12, 9}, 2, {{4, 4, 0, 0, 1, 1}, {3, 3, 0, 0, 1, 1}}, false},
+    {"padded", false, 2, {12, 9}, 1, {{4, 4, 1, 0, 1, 1}, {3, 3, 0, 0, 1, 1}}, false},
+    {"overlapping", false, 2, {12, 9}, 1, {{4, 3, 0, 0, 1, 1}, {3, 3, 0, 0, 1, 1}}, false},
+    {"far apart", false, 2, {14, 9}, 1, {{4, 4, 0, 0, 2, 1}, {3, 3, 0, 0, 1, 1}}, false},
+    {"spread", false, 2, {6, 9}, 1, {{4, 4, 0, 0, 1, 2}, {3, 3, 0, 0, 1, 1}}, false},
+};
+
+static void test_patches(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof patches / sizeof *patches; i++) {
+        const struct patches *row = &patches[i];
+        struct arena arena;
+        struct graph graph, to, live;
+        struct error err = {0};
+        struct builder b = {&graph, &err};
+        uint32_t name;
+        arena_init(&arena);
+        graph_init(&graph, &arena);
+        struct dim_table *dims = &graph.dims;
+        dim_declare(dims, &(struct dim_name){.name = "N", .min = 1, .max = 9, .multiple_of = 1},
+                    &name, &err);
+        dim_id x_shape[LIMIT_RANK] = {dim_named(dims, name), dim_const(dims, 6)};
+        dim_id w_shape[LIMIT_RANK] = {dim_const(dims, 10), dim_const(dims, 6 / row->groups)};
+        for (uint32_t d = 0; d < row->count; d++) {
+            x_shape[2 + d] = dim_const(dims, row->size[d]);
+            w_shape[2 + d] = dim_const(dims, row->windows[d].size);
+        }
+        uint32_t rank = 2 + row->count;
+        value_id x = graph_input(&graph, "x", DTYPE_F32, x_shape, rank, &err);
+        value_id w = row->param ? graph_param(&graph, "w", DTYPE_F32, w_shape, rank, &err)
+                                : graph_input(&graph, "w", DTYPE_F32, w_shape, rank, &err);
+        value_id y = b_conv(&b, x, w, row->windows, row->count, row->groups);
+        if (!graph_output(&graph, "y", y, &err) ||
+            !pass_products(&to, &arena, &graph, target_at(2), &err) || !graph_verify(&to, &err) ||
+            !graph_copy_live(&live, &arena, &to, &err))
+            fail_msg("%s: %s: %s", row->what, err.place, err.message);
+        if ((count_prim(&live, PRIM_CONTRACT) > 0) != row->product)
+            fail_msg("%s: %s", row->what, row->product ? "no product" : "a product");
+        expect_same_bits(run_graph(&graph, INTERP_REFERENCE, (int64_t[]){3}, false, 7, &arena),
+                         run_graph(&live, INTERP_REFERENCE, (int64_t[]){3}, false, 7, &arena),
+                         row->what);
+        arena_release(&arena);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_bytes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_bytes),
+                                       cmocka_unit_test(test_patches)};
     return cmocka_run_group_tests_name("products", tests, NULL, NULL);
 }
