@@ -80,7 +80,7 @@ static void build(struct bed *bed, const struct row *row, bool named, struct gra
 static void expect_identity(struct bed *bed, const struct graph *graph, const int64_t *dims,
                             const char *name)
 {
-    struct point p = {&bed->arena, graph, dims, NULL, 0, 3, false};
+    struct point p = {.arena = &bed->arena, .graph = graph, .dims = dims, .seed = 3};
     bool moving = false;
     grad_point_init(&p);
     for (uint32_t s = 0; s < p.source_count; s++)
