@@ -72,10 +72,13 @@ class LoadOptions(ctypes.Structure):
         ("trusted_keys", ctypes.c_void_p),
         ("trusted_key_count", ctypes.c_uint32),
         ("threads", ctypes.c_uint32),
+        ("chunks", ctypes.c_uint32),
         ("target", ctypes.c_char_p),
         ("on_event", ctypes.c_void_p),
         ("user", ctypes.c_void_p),
         ("parallel", ctypes.c_void_p),
+        ("most_trips", ctypes.c_int64),
+        ("runtime", ctypes.c_void_p),
     ]
 
 

@@ -25,9 +25,10 @@ typedef struct urza_loader urza_loader;
 
 /* Zero-initialise, then set what differs from the defaults. */
 typedef struct urza_loader_options {
-    urza_client *client;    /* required; must stay open until the loader is closed */
-    urza_load_options load; /* of all modules; keys that are trusted are the client's */
-    uint32_t threads;       /* as many packages are loaded at one time; 0: 1 */
+    urza_client *client; /* required; must stay open until the loader is closed */
+    /* Of all modules; keys that are trusted are the client's. Its runtime and target are kept. */
+    urza_load_options load;
+    uint32_t threads; /* as many packages are loaded at one time; 0: 1 */
     uint32_t keep; /* modules that are kept, the most recently asked for; 0: 64. Others live on with
                       the references that hosts have */
     uint32_t deadline_ms; /* for fetching one package, all tries included; 0: 30,000 */
@@ -36,14 +37,16 @@ typedef struct urza_loader_options {
                              package that failed is tried again; 0: 1,000 */
     /* Called on a thread of the loader when a package is ready, or failed (module NULL; why);
      * borrowed for the call, in which no function of the loader may be called but urza_loader_want.
-     * May be NULL. */
+     * For one name calls come one after the other, in the order of its packages; for different ones
+     * at the same time, if there are several threads. May be NULL. */
     void (*on_ready)(void *user, const char *kernel, urza_module *module, const urza_error *why);
     void *user;
 } urza_loader_options;
 
 int urza_loader_open(const urza_loader_options *options, urza_loader **out, urza_error *err);
-/* Waits for what is being loaded, and forgets the rest. Modules of which hosts have references
- * live on. Accepts NULL. */
+/* Ends calls of urza_loader_get that wait (CancelledError), waits for what is being loaded, and
+ * forgets the rest; no other call may begin. Modules of which hosts have references live on.
+ * Accepts NULL. */
 void urza_loader_close(urza_loader *loader);
 
 /* Says that a kernel will be needed. Of an alias that was loaded before, asks the registry again

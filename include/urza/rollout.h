@@ -11,25 +11,31 @@
  * on, the block list never.
  *
  * Of one call in `sample_every`, from SHADOW to 100 %, both run, one after the other in a drawn
- * order: the arm's result is the caller's. From these pairs follows
- *   - whether the challenger is right: a thread of the rollout judges copies of what it gave beside
- *     float64, by the champion's block (urza_judge). There is no tolerance to choose. One element
- *     outside its bound rolls back;
+ * order, with outputs in new memory; the caller gets a copy of the arm's. These pairs tell
+ *
+ *   - whether the challenger is right: a thread of the rollout judges what it gave beside float64,
+ *     by the champion's block (urza_judge). There is no tolerance to choose. One wrong element
+ *     rolls back, also if it becomes known later;
+ *
  *   - whether it is slower: S of n pairs took it more than 1.05 times as long. Under equality that
- * is less than half of them; it is rolled back when S > n/2 and the e-value 2^n · B(½ + S, ½ + n −
- * S) / B(½, ½) is 1,000 or more (a test that may be looked at after each pair: the probability of
- * ever being wrong is at most 1/1000, whatever the distribution). Failures of the challenger (an
- * error, calls that are interpreted) are judged by a sequential probability ratio test of 1 in
- * 1,000 against 1 in 10,000, with errors of 1 % and 5 %; and a call that the challenger refuses and
- * the champion takes rolls back at once. Whatever the challenger does, the caller gets the
- * champion's result where there is none of the challenger's.
+ *     is less than half of them; it is rolled back when S > n/2 and the e-value
+ *     2^n · B(½ + S, ½ + n - S) / B(½, ½) is 1,000 or more: a test that may be looked at after each
+ *     pair. The probability of ever being wrong is at most 1/1000, whatever the distribution.
+ *
+ * Failures of the challenger (an error, or a call that it interprets and the champion does not) are
+ * judged by a sequential probability ratio test of 1 in 1,000 against 1 in 10,000, with errors of
+ * 1 % and 5 %; a call that the challenger refuses and the champion takes rolls back at once.
+ * Whatever the challenger does, the caller gets the champion's result where there is none of the
+ * challenger's; a call that was interrupted ends.
  *
  * urza_rollout_tick goes to the next rung when, on this one, `pairs` pairs have come, at least half
- * of them with a challenger that was not slower at all, and, from 1 % on, the test of failures has
- * accepted it. Nothing is promoted by time alone. Rolling back is one store, which the next call
- * sees.
+ * of them with a challenger that was not slower at all, 20 results (or as many as pairs are wanted)
+ * were judged and right, and, from 1 % on, the test of failures has accepted it. Nothing is
+ * promoted by time alone. Rolling back is one store, which the next call sees.
  *
- * Calls may come from any thread; they take no locks. */
+ * Calls may come from any thread; they take no locks. In the child of a fork calls go on, but
+ * nothing is judged, so nothing is promoted: open rollouts in the processes that call. Callbacks
+ * run with cancellation disabled; those of a wrong result on the thread that judges. */
 #ifndef URZA_ROLLOUT_H
 #define URZA_ROLLOUT_H
 

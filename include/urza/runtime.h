@@ -30,10 +30,13 @@ typedef struct urza_runtime_options {
 
 /* options NULL: one thread, no limit. */
 int urza_runtime_new(const urza_runtime_options *options, urza_runtime **out, urza_error *err);
-/* The runtime lives on until its last module is freed. Accepts NULL. */
+/* Gives back the reference of urza_runtime_new, or one of urza_runtime_retain. The runtime lives on
+ * until its last module is freed. Both accept NULL. */
 void urza_runtime_release(urza_runtime *runtime);
+urza_runtime *urza_runtime_retain(urza_runtime *runtime); /* returns it */
 /* Frees working memory that no call uses, until at most keep_bytes of it are left; and all memory
- * of results that were released. Returns how much is left. From any thread, also during calls. */
+ * of results that were released. Returns how much is left. From any thread, also during calls.
+ * Accepts NULL. */
 uint64_t urza_runtime_trim(urza_runtime *runtime, uint64_t keep_bytes);
 
 typedef struct urza_runtime_stats {

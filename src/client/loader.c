@@ -10,11 +10,13 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "base/limits.h"
 #include "client/client_priv.h"
 #include "client/loader_priv.h"
 
 #define BUCKETS 256
+#define TARGET_BYTES 64
 #define QUEUED_MOST 1024
 #define FAILED_MOST 1024
 #define KEEP 64
@@ -30,7 +32,8 @@ struct entry {
     uint64_t retry_ns;      /* when what failed may be tried again */
     uint64_t queued, asked; /* ordinal numbers; queued 0: it is not */
     uint32_t waiters;
-    bool running;
+    bool running; /* until on_ready has returned, so that it is called in order */
+    bool again;   /* wanted meanwhile: of an alias another answer may have come by then */
 };
 
 struct urza_loader {
@@ -38,6 +41,8 @@ struct urza_loader {
     pthread_mutex_t lock;
     pthread_cond_t work, done;
     bool stop;
+    uint32_t inside;           /* calls of urza_loader_get, which may wait */
+    char target[TARGET_BYTES]; /* options.load.target */
     struct breaker breaker;
     struct entry *buckets[BUCKETS];
     uint64_t ordinal;
@@ -209,7 +214,6 @@ static void load(struct urza_loader *loader, const char *before, struct loaded *
 static void publish(struct urza_loader *loader, struct loaded *found)
 {
     struct entry *entry = find(loader, found->name);
-    entry->running = false;
     loader->stats.fetched += found->fetched;
     loader->stats.loaded += found->module != NULL;
     loader->stats.failed += found->why.code != 0;
@@ -222,6 +226,17 @@ static void publish(struct urza_loader *loader, struct loaded *found)
         memcpy(entry->kernel_id, found->kernel_id, sizeof entry->kernel_id);
     }
     pthread_cond_broadcast(&loader->done);
+}
+
+/* What follows when everybody knows. */
+static void finish(struct urza_loader *loader, struct entry *entry)
+{
+    entry->running = false;
+    if (entry->again && entry->why.code == 0) {
+        entry->queued = ++loader->ordinal;
+        pthread_cond_signal(&loader->work);
+    }
+    entry->again = false;
     evict(loader);
 }
 
@@ -244,12 +259,15 @@ static void work_on(struct urza_loader *loader, struct entry *entry)
                                  found.module ? NULL : &found.why);
     urza_unload(found.module);
     pthread_mutex_lock(&loader->lock);
+    finish(loader, entry);
 }
 
 static void *work(void *argument)
 {
     struct urza_loader *loader = argument;
     uint32_t count;
+    struct cpu_fp inherited;
+    cpu_fp_begin(&inherited);
     pthread_mutex_lock(&loader->lock);
     while (!loader->stop) {
         struct entry *entry = find_least(loader, queued, &count);
@@ -286,6 +304,8 @@ static bool check_options(const urza_loader_options *options, struct error *err)
         return fail(err, ERR_USAGE, "a loader needs a client");
     if (options->load.trusted_keys || options->load.trusted_key_count > 0)
         return fail(err, ERR_USAGE, "keys that are trusted are those of the client");
+    if (options->load.target && strlen(options->load.target) >= TARGET_BYTES)
+        return fail(err, ERR_USAGE, "'%.60s…' is no target", options->load.target);
     return options->threads <= LIMIT_THREADS ||
            fail(err, ERR_LIMIT, "%u threads, at most %d are possible", options->threads,
                 LIMIT_THREADS);
@@ -301,6 +321,11 @@ URZA_EXPORT int urza_loader_open(const urza_loader_options *options, urza_loader
     if (!loader)
         return client_result(fail(&e, ERR_NOMEM, "no memory for a loader"), &e, err);
     loader->options = *options;
+    urza_runtime_retain(options->load.runtime);
+    if (options->load.target) {
+        snprintf(loader->target, sizeof loader->target, "%s", options->load.target);
+        loader->options.load.target = loader->target;
+    }
     loader->options.keep = or_default(options->keep, KEEP);
     loader->options.deadline_ms = or_default(options->deadline_ms, DEADLINE_MS);
     loader->options.pause_ms = or_default(options->pause_ms, PAUSE_MS);
@@ -325,11 +350,16 @@ URZA_EXPORT int urza_loader_open(const urza_loader_options *options, urza_loader
 
 URZA_EXPORT void urza_loader_close(urza_loader *loader)
 {
+    int cancel;
     if (!loader)
         return;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     pthread_mutex_lock(&loader->lock);
     loader->stop = true;
     pthread_cond_broadcast(&loader->work);
+    pthread_cond_broadcast(&loader->done);
+    while (loader->inside > 0)
+        pthread_cond_wait(&loader->done, &loader->lock);
     pthread_mutex_unlock(&loader->lock);
     for (uint32_t i = 0; i < loader->thread_count; i++)
         pthread_join(loader->threads[i], NULL);
@@ -339,7 +369,9 @@ URZA_EXPORT void urza_loader_close(urza_loader *loader)
     pthread_mutex_destroy(&loader->lock);
     pthread_cond_destroy(&loader->work);
     pthread_cond_destroy(&loader->done);
+    urza_runtime_release(loader->options.load.runtime);
     free(loader);
+    pthread_setcancelstate(cancel, &cancel);
 }
 
 /* Asking. */
@@ -365,6 +397,7 @@ static struct entry *find_or_add(struct urza_loader *loader, const char *name, s
 static bool enqueue(struct urza_loader *loader, struct entry *entry, struct error *err)
 {
     uint32_t count;
+    entry->again |= entry->running && !name_is_id(entry->name);
     if (entry->queued || entry->running || (entry->why.code != 0 && clock_ns() < entry->retry_ns))
         return true;
     find_least(loader, queued, &count);
@@ -425,7 +458,8 @@ static void wait_for(struct urza_loader *loader, struct entry *entry, uint32_t w
     const struct timespec until = time_after(wait_ms);
     int code = 0;
     entry->waiters++;
-    while (wait_ms > 0 && code != ETIMEDOUT && !entry->module && (entry->queued || entry->running))
+    while (wait_ms > 0 && code != ETIMEDOUT && !loader->stop && !entry->module &&
+           (entry->queued || (entry->running && entry->why.code == 0)))
         code = pthread_cond_timedwait(&loader->done, &loader->lock, &until);
     entry->waiters--;
 }
@@ -446,6 +480,8 @@ static int get(struct urza_loader *loader, const char *kernel, uint32_t wait_ms,
         evict(loader); /* nothing that is waited for was */
         return 0;
     }
+    if (loader->stop)
+        return client_result(fail(&e, ERR_CANCELLED, "the loader is closed"), &e, err);
     if (entry->why.code == 0)
         return client_result(fail(&e, ERR_BUSY, "%s is being loaded", kernel), &e, err);
     if (err)
@@ -459,9 +495,16 @@ URZA_EXPORT int urza_loader_get(urza_loader *loader, const char *kernel, uint32_
     struct error e;
     if (!check_name(loader, kernel, &e))
         return client_result(false, &e, err);
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     pthread_mutex_lock(&loader->lock);
+    loader->inside++;
     int code = get(loader, kernel, wait_ms, out, err);
+    loader->inside--;
+    if (loader->stop)
+        pthread_cond_broadcast(&loader->done);
     pthread_mutex_unlock(&loader->lock);
+    pthread_setcancelstate(cancel, &cancel);
     return code;
 }
 

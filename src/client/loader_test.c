@@ -14,7 +14,7 @@
 #define LONG_MS 60000
 #define MS UINT64_C(1000000)
 
-enum way { WAY_HONEST, WAY_ABSENT, WAY_BUSY, WAY_SILENT, WAY_DAMAGED };
+enum way { WAY_HONEST, WAY_SLOW, WAY_ABSENT, WAY_BUSY, WAY_SILENT, WAY_DAMAGED };
 
 struct fixture {
     struct signing_key key;
@@ -39,6 +39,8 @@ static bool answer(struct service *service, struct heard *heard)
                                                                             : NULL;
     char headers[128];
     int way = package ? f->way : WAY_ABSENT;
+    if (way == WAY_SLOW)
+        usleep(300000);
     if (way == WAY_SILENT)
         while (!service->stopping)
             usleep(1000);
@@ -47,7 +49,7 @@ static bool answer(struct service *service, struct heard *heard)
     if (way == WAY_BUSY)
         say_json(heard->fd, "503 Service Unavailable",
                  "{\"error\": \"OverloadedError\", \"message\": \"later\"}");
-    if (way == WAY_HONEST || way == WAY_DAMAGED) {
+    if (way == WAY_HONEST || way == WAY_SLOW || way == WAY_DAMAGED) {
         char *bytes = malloc(package->bytes.size_bytes);
         memcpy(bytes, package->bytes.data, package->bytes.size_bytes);
         bytes[package->bytes.size_bytes / 2] ^= way == WAY_DAMAGED;
@@ -360,6 +362,75 @@ static void closing_forgets_what_is_queued(void **state)
     assert_true(f->failed < 1000);
 }
 
+/* An alias that moves while it is asked about. */
+static void wanting_again_is_not_lost(void **state)
+{
+    struct fixture *f = *state;
+    urza_error err;
+    begin(f, (urza_loader_options){0});
+    urza_unload(get(f, "best"));
+    f->way = WAY_SLOW;
+    must_work(urza_loader_want(f->loader, "best", &err), &err);
+    for (unsigned before = f->service.requests; f->service.requests == before;)
+        usleep(100);
+    usleep(20000); /* the answer names the first package, and comes later */
+    f->alias = &f->other;
+    must_work(urza_loader_want(f->loader, "best", &err), &err);
+    wait_until_idle(f);
+    urza_module *module = get(f, "best");
+    assert_string_equal(urza_kernel_id(module), f->other.id);
+    urza_unload(module);
+    f->alias = &f->package;
+    end(f);
+}
+
+static void *wait_for_ever(void *argument)
+{
+    struct fixture *f = argument;
+    urza_module *module = NULL;
+    urza_error err;
+    return urza_loader_get(f->loader, f->package.id, UINT32_MAX, &module, &err) == ERR_CANCELLED
+               ? argument
+               : NULL;
+}
+
+static void closing_ends_what_waits(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t threads[3];
+    begin(f, (urza_loader_options){.deadline_ms = 300});
+    f->way = WAY_SILENT;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, wait_for_ever, f), 0);
+    while (stats_of(f).waiting == 0)
+        usleep(100);
+    usleep(50000);
+    end(f);
+    for (int i = 0; i < 3; i++) {
+        void *cancelled;
+        pthread_join(threads[i], &cancelled);
+        assert_non_null(cancelled);
+    }
+}
+
+/* The host gives back its runtime and the text of the target as soon as the loader is open. */
+static void options_are_kept(void **state)
+{
+    struct fixture *f = *state;
+    urza_error err;
+    char target[] = "interpreter";
+    urza_loader_options options = {.load = {.target = target}};
+    must_work(urza_runtime_new(NULL, &options.load.runtime, &err), &err);
+    begin(f, options);
+    urza_runtime_release(options.load.runtime);
+    memset(target, 'x', sizeof target - 1);
+    urza_module *module = get(f, f->package.id);
+    assert_string_equal(urza_target(module), "interpreter");
+    end(f);
+    test_call(module, 3);
+    urza_unload(module);
+}
+
 static void refuses_what_makes_no_sense(void **state)
 {
     struct fixture *f = *state;
@@ -416,6 +487,9 @@ int main(void)
         cmocka_unit_test(few_are_kept),
         cmocka_unit_test(threads_ask_at_the_same_time),
         cmocka_unit_test(closing_forgets_what_is_queued),
+        cmocka_unit_test(wanting_again_is_not_lost),
+        cmocka_unit_test(closing_ends_what_waits),
+        cmocka_unit_test(options_are_kept),
         cmocka_unit_test(refuses_what_makes_no_sense),
         cmocka_unit_test(a_breaker_opens_and_closes),
     };

@@ -92,7 +92,7 @@ static enum alarm run_failures(double probability, uint64_t seed)
         if (counts_add_call(&counts, failed) == ALARM_FAILS)
             return ALARM_FAILS;
         struct counted now = counts_read(&counts);
-        now.pairs = now.no_slower = 1;
+        now.pairs = now.no_slower = now.judged = 1;
         if (evidence_suffices(&now, &none, 1, true))
             return ALARM_NONE;
     }
@@ -116,12 +116,16 @@ static void failures_are_told_apart(void **state)
 static void going_on_needs_enough_of_everything(void **state)
 {
     (void)state;
-    const struct counted from = {100, 20, 60, 5000, 1};
-    struct counted now = {599, 20, 400, 9000, 1};
+    const struct counted from = {100, 20, 60, 5000, 1, 7};
+    struct counted now = {599, 20, 400, 9000, 1, 27};
     assert_false(evidence_suffices(&now, &from, 500, false)); /* a pair too few */
     now.pairs++;
     assert_true(evidence_suffices(&now, &from, 500, false));
     assert_true(evidence_suffices(&now, &from, 500, true));
+    now.judged--;
+    assert_false(evidence_suffices(&now, &from, 500, false)); /* a result too few */
+    assert_true(evidence_suffices(&now, &from, 19, false));
+    now.judged++;
     now.no_slower = from.no_slower + 249;
     assert_false(evidence_suffices(&now, &from, 500, false));
     now.no_slower++;

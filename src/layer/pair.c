@@ -1,53 +1,65 @@
-/* A call that both arms run. The arm whose result the caller gets writes to the caller's outputs,
- * the other one to memory of its own. */
+/* A call that both arms run. Both write to new dense memory, alike, so that neither is slower for
+ * where its outputs lie; then the caller gets a copy of the arm's. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/cpu.h"
 #include "layer/rollout_priv.h"
-#include "runtime/keep.h"
+#include "runtime/inside.h"
 
 struct sample {
-    uint32_t inputs, outputs;
-    struct kept_tensor tensors[]; /* inputs, then what the challenger gave */
+    uint32_t inputs, outputs;     /* outputs: of one arm */
+    uint32_t count;               /* of tensors that are there */
+    DLTensor *list;               /* the same tensors */
+    struct kept_tensor tensors[]; /* inputs, what the champion gave, what the challenger gave */
 };
 
 static void sample_free(struct sample *sample)
 {
-    for (uint32_t i = 0; sample && i < sample->inputs + sample->outputs; i++)
+    for (uint32_t i = 0; sample && i < sample->count; i++)
         tensor_forget(&sample->tensors[i]);
+    if (sample)
+        free(sample->list);
     free(sample);
 }
 
-/* Copies of the inputs, and of the outputs or room for them. */
-static struct sample *sample_new(const struct request *request, bool with_outputs)
+static DLTensor *outputs_of(const struct sample *sample, int arm)
+{
+    return sample->list + sample->inputs + (size_t)arm * sample->outputs;
+}
+
+static bool keep(struct sample *sample, const DLTensor *given, bool with_elements)
 {
     struct error none;
-    struct sample *sample =
-        calloc(1, sizeof *sample + ((size_t)request->input_count + request->output_count) *
-                                       sizeof *sample->tensors);
-    bool ok = sample != NULL;
-    for (uint32_t i = 0; ok && i < request->input_count; i++, sample->inputs += ok)
-        ok = tensor_keep(&request->inputs[i], true, &sample->tensors[i], &none);
-    for (uint32_t i = 0; ok && i < request->output_count; i++, sample->outputs += ok)
-        ok = tensor_keep(&request->outputs[i], with_outputs, &sample->tensors[sample->inputs + i],
-                         &none);
+    struct kept_tensor *kept = &sample->tensors[sample->count];
+    if (!tensor_keep(given, with_elements, kept, &none))
+        return false;
+    sample->list[sample->count++] = kept->dl;
+    return true;
+}
+
+/* Copies of the inputs, and room for the outputs of both arms. NULL: no memory. */
+static struct sample *sample_new(const struct request *request)
+{
+    size_t count = (size_t)request->input_count + 2 * (size_t)request->output_count;
+    struct sample *sample = calloc(1, sizeof *sample + count * sizeof *sample->tensors);
+    if (!sample)
+        return NULL;
+    sample->inputs = request->input_count;
+    sample->outputs = request->output_count;
+    sample->list = calloc(count + 1, sizeof *sample->list);
+    bool ok = sample->list != NULL;
+    for (uint32_t i = 0; ok && i < request->input_count; i++)
+        ok = keep(sample, &request->inputs[i], true);
+    for (uint32_t i = 0; ok && i < 2 * request->output_count; i++)
+        ok = keep(sample, &request->outputs[i % request->output_count], false);
     if (ok)
         return sample;
     sample_free(sample);
     return NULL;
-}
-
-/* The tensors of a sample, one after the other; *out is freed by the caller. */
-static bool list_tensors(const struct sample *sample, DLTensor **out)
-{
-    uint32_t count = sample->inputs + sample->outputs;
-    *out = calloc(count + 1, sizeof **out);
-    for (uint32_t i = 0; *out && i < count; i++)
-        (*out)[i] = sample->tensors[i].dl;
-    return *out != NULL;
 }
 
 /* The thread that judges. */
@@ -55,31 +67,28 @@ static bool list_tensors(const struct sample *sample, DLTensor **out)
 static void judge_sample(struct judge *judge, const struct sample *sample)
 {
     struct urza_rollout *rollout = judge->rollout;
-    DLTensor *tensors;
     urza_error err;
-    if (!list_tensors(sample, &tensors)) {
-        atomic_fetch_add(&judge->dropped, 1);
-        return;
-    }
-    int code = urza_judge(rollout->arms[0], tensors, sample->inputs, tensors + sample->inputs,
+    int code = urza_judge(rollout->arms[0], sample->list, sample->inputs, outputs_of(sample, 1),
                           sample->outputs, NULL, &err);
-    free(tensors);
     if (code != 0 && code != ERR_VERIFY) { /* no memory, sizes too large to interpret */
         atomic_fetch_add(&judge->dropped, 1);
         return;
     }
-    atomic_fetch_add(&judge->judged, 1);
+    if (code != 0)
+        atomic_fetch_add(&judge->wrong, 1);
+    atomic_fetch_add(&rollout->counts.judged, 1);
     if (code == 0)
         return;
     char reason[sizeof err.place + sizeof err.message + 32];
     snprintf(reason, sizeof reason, "its result is wrong: %s: %s", err.place, err.message);
-    atomic_fetch_add(&judge->wrong, 1);
     rollout_back(rollout, reason);
 }
 
 static void *work(void *argument)
 {
     struct judge *judge = argument;
+    struct cpu_fp inherited;
+    cpu_fp_begin(&inherited);
     while (!atomic_load(&judge->stop)) {
         sem_wait(&judge->some);
         for (int i = 0; i < SAMPLES_MOST && !atomic_load(&judge->stop); i++) {
@@ -133,87 +142,42 @@ static void hand_over(struct judge *judge, struct sample *sample)
 
 /* Both arms. */
 
-static uint64_t interpreted(urza_module *module)
-{
-    urza_stats stats;
-    urza_stats_get(module, &stats);
-    return stats.fallback_calls;
-}
-
-struct run {
-    int code;
-    uint64_t ns;
-    bool interpreted;
-    urza_error err;
-};
-
 static void run_arm(const struct urza_rollout *rollout, int arm, const struct request *request,
-                    struct run *out)
+                    const struct sample *sample, struct run *out)
 {
-    uint64_t before = interpreted(rollout->arms[arm]), start = clock_ns();
-    out->code = request_run(rollout->arms[arm], request, &out->err);
+    struct request own = *request;
+    own.outputs = outputs_of(sample, arm);
+    uint64_t start = clock_ns();
+    out->code = request_run(rollout->arms[arm], &own, &out->interpreted, &out->err);
     out->ns = clock_ns() - start;
-    out->interpreted = interpreted(rollout->arms[arm]) != before;
 }
 
-/* What the two runs say of the challenger; whether its result may be judged. */
-static bool conclude(struct urza_rollout *rollout, const struct run runs[2])
+static void give(const struct sample *sample, int arm, const struct request *request)
 {
-    if (runs[0].code != 0) /* the arguments may be wrong */
-        return false;
-    if (runs[1].code == ERR_INPUT) {
-        rollout_back(rollout, "it refuses a call that the champion takes");
-        return false;
-    }
-    if (runs[1].code == 0 && runs[1].interpreted && !runs[0].interpreted) {
-        urza_error err = {.code = ERR_TARGET, .message = "the call was interpreted"};
-        rollout_note(rollout, ERR_TARGET, &err);
-    } else {
-        rollout_note(rollout, runs[1].code, &runs[1].err);
-    }
-    if (runs[1].code != 0)
-        return false;
-    if (counts_add_pair(&rollout->counts, runs[0].ns, runs[1].ns) == ALARM_SLOWER)
-        rollout_back(rollout, "it is slower");
-    return true;
-}
-
-/* The request with other outputs. */
-static bool make_aside(const struct request *request, struct sample *sample, DLTensor **tensors,
-                       struct request *out)
-{
-    *out = *request;
-    if (!sample || !list_tensors(sample, tensors))
-        return false;
-    out->outputs = *tensors + sample->inputs;
-    return true;
+    for (uint32_t i = 0; i < request->output_count; i++)
+        tensor_give(&sample->tensors[sample->inputs + (uint32_t)arm * sample->outputs + i],
+                    &request->outputs[i]);
 }
 
 int pair_run(struct urza_rollout *rollout, int arm, bool swapped, const struct request *request,
              urza_error *err)
 {
-    struct sample *sample = sample_new(request, false);
-    struct request requests[2] = {*request, *request};
     struct run runs[2] = {{0}};
-    DLTensor *tensors = NULL;
-    if (!make_aside(request, sample, &tensors, &requests[!arm])) {
-        atomic_fetch_add(&rollout->judge.dropped, 1);
-        sample_free(sample);
-        return request_run(rollout->arms[0], request, err);
-    }
-    run_arm(rollout, swapped, &requests[swapped], &runs[swapped]);
-    run_arm(rollout, !swapped, &requests[!swapped], &runs[!swapped]);
-    bool good = conclude(rollout, runs);
+    struct sample *sample = sample_new(request);
+    if (!sample)
+        return ERR_NOMEM;
+    run_arm(rollout, swapped, request, sample, &runs[swapped]);
+    run_arm(rollout, !swapped, request, sample, &runs[!swapped]);
+    bool good = rollout_conclude(rollout, runs);
+    if (runs[arm].code != 0 && runs[arm].code != ERR_CANCELLED && runs[!arm].code == 0)
+        arm = !arm;
     int code = runs[arm].code;
-    if (arm == 1 && code != 0) /* the caller's outputs have nothing yet */
-        code = request_run(rollout->arms[0], request, &runs[1].err);
-    if (code != 0 && err)
+    if (code == 0)
+        give(sample, arm, request);
+    else if (err)
         *err = runs[arm].err;
-    free(tensors);
-    if (good && arm == 1) { /* the challenger wrote to the caller's outputs */
-        sample_free(sample);
-        sample = sample_new(request, true);
-    }
+    if (good && counts_add_pair(&rollout->counts, runs[0].ns, runs[1].ns) == ALARM_SLOWER)
+        rollout_back(rollout, "it is slower");
     if (good)
         hand_over(&rollout->judge, sample);
     else

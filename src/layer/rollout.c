@@ -5,6 +5,7 @@
 
 #include "base/compiler.h"
 #include "layer/rollout_priv.h"
+#include "runtime/inside.h"
 
 #define SAMPLE_EVERY 200
 #define PAIRS 500
@@ -85,42 +86,45 @@ URZA_EXPORT urza_module *urza_rollout_module(const urza_rollout *rollout, int ar
 
 /* Rungs. */
 
-/* What is counted on a rung begins here. */
-static void begin_counting(struct urza_rollout *rollout)
-{
-    atomic_store(&rollout->from.pairs, atomic_load(&rollout->counts.pairs));
-    atomic_store(&rollout->from.no_slower, atomic_load(&rollout->counts.no_slower));
-    atomic_store(&rollout->from.challenger_calls, atomic_load(&rollout->counts.challenger_calls));
-    atomic_store(&rollout->from.failures, atomic_load(&rollout->counts.failures));
-}
-
-/* False: the rung is another one by now. */
+/* False: the rung is another one by now. What is counted on the new one begins before it does. */
 static bool go(struct urza_rollout *rollout, uint32_t from, uint32_t to, const char *reason)
 {
+    struct counted now = counts_read(&rollout->counts);
+    counts_write(&rollout->from[to], &now);
     if (!atomic_compare_exchange_strong(&rollout->rung, &from, to))
         return false;
-    begin_counting(rollout);
     const urza_rollout_event event = {(urza_rung)from, (urza_rung)to, reason};
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     if (rollout->on_event)
         rollout->on_event(rollout->user, &event);
+    pthread_setcancelstate(cancel, &cancel);
     return true;
 }
 
 void rollout_back(struct urza_rollout *rollout, const char *reason)
 {
     uint32_t rung = atomic_load(&rollout->rung);
-    while (rungs[rung].pairs && !go(rollout, rung, URZA_RUNG_ROLLED_BACK, reason))
+    while (rung != URZA_RUNG_OFF && rung != URZA_RUNG_ROLLED_BACK &&
+           !go(rollout, rung, URZA_RUNG_ROLLED_BACK, reason))
         rung = atomic_load(&rollout->rung);
 }
 
-void rollout_note(struct urza_rollout *rollout, int code, const urza_error *err)
+bool rollout_conclude(struct urza_rollout *rollout, const struct run runs[2])
 {
-    char reason[sizeof err->message + 64];
-    if (counts_add_call(&rollout->counts, code != 0) != ALARM_FAILS)
-        return;
-    snprintf(reason, sizeof reason, "it fails too often: %s: %s", urza_error_name(code),
-             err->message);
-    rollout_back(rollout, reason);
+    char reason[sizeof runs[1].err.message + 64];
+    if (runs[0].code != 0 || runs[1].code == ERR_CANCELLED)
+        return false; /* it may be the arguments, or the host wants the end of it */
+    bool interpreted = runs[1].code == 0 && runs[1].interpreted && !runs[0].interpreted;
+    if (runs[1].code == ERR_INPUT)
+        rollout_back(rollout, "it refuses a call that the champion takes");
+    else if (counts_add_call(&rollout->counts, runs[1].code != 0 || interpreted) == ALARM_FAILS) {
+        snprintf(reason, sizeof reason, "it fails too often: %s: %s",
+                 urza_error_name(interpreted ? ERR_TARGET : runs[1].code),
+                 interpreted ? "the call was interpreted" : runs[1].err.message);
+        rollout_back(rollout, reason);
+    }
+    return runs[1].code == 0;
 }
 
 URZA_EXPORT urza_rung urza_rollout_rung(const urza_rollout *rollout)
@@ -131,30 +135,35 @@ URZA_EXPORT urza_rung urza_rollout_rung(const urza_rollout *rollout)
 URZA_EXPORT urza_rung urza_rollout_tick(urza_rollout *rollout)
 {
     uint32_t rung = atomic_load(&rollout->rung);
-    struct counted now = counts_read(&rollout->counts), from = counts_read(&rollout->from);
+    struct counted from = counts_read(&rollout->from[rung]), now = counts_read(&rollout->counts);
     if (rungs[rung].pairs && evidence_suffices(&now, &from, rollout->pairs, rungs[rung].parts > 0))
         go(rollout, rung, rung + 1, "it is right, no slower, and does not fail");
     return urza_rollout_rung(rollout);
 }
 
+static int result_of(bool ok, const struct error *from, urza_error *err)
+{
+    if (ok || !err)
+        return ok ? 0 : (int)from->code;
+    err->code = (int)from->code;
+    snprintf(err->place, sizeof err->place, "%s", from->place);
+    snprintf(err->message, sizeof err->message, "%s", from->message);
+    return err->code;
+}
+
 URZA_EXPORT int urza_rollout_set(urza_rollout *rollout, urza_rung rung, const char *reason,
                                  urza_error *err)
 {
-    if ((uint32_t)rung >= RUNGS) {
-        if (err)
-            snprintf(err->message, sizeof err->message, "there is no rung %d", (int)rung);
-        if (err)
-            err->code = ERR_USAGE;
-        return ERR_USAGE;
-    }
+    struct error e;
+    static const struct counted none;
+    if (!rollout || (uint32_t)rung >= RUNGS)
+        return result_of(!rollout ? fail(&e, ERR_USAGE, "the rollout is NULL")
+                                  : fail(&e, ERR_USAGE, "there is no rung %d", (int)rung),
+                         &e, err);
     for (bool done = false; !done;) {
         uint32_t from = atomic_load(&rollout->rung);
-        if (from == URZA_RUNG_ROLLED_BACK && rung != URZA_RUNG_ROLLED_BACK) {
-            atomic_store(&rollout->counts.pairs, 0);
-            atomic_store(&rollout->counts.no_slower, 0);
-            atomic_store(&rollout->counts.challenger_calls, 0);
-            atomic_store(&rollout->counts.failures, 0);
-        }
+        if (from == URZA_RUNG_ROLLED_BACK && rung != URZA_RUNG_ROLLED_BACK)
+            counts_write(&rollout->counts, &none);
         done = go(rollout, from, rung, reason ? reason : "as it was told");
     }
     return 0;
@@ -162,28 +171,41 @@ URZA_EXPORT int urza_rollout_set(urza_rollout *rollout, urza_rung rung, const ch
 
 /* Calls. */
 
-int request_run(urza_module *module, const struct request *request, urza_error *err)
+int request_run(urza_module *module, const struct request *request, bool *out_interpreted,
+                urza_error *err)
 {
-    return urza_call(module, request->inputs, request->input_count, request->outputs,
-                     request->output_count, NULL, err);
+    return call_told(module, request->inputs, request->input_count, request->outputs,
+                     request->output_count, out_interpreted, err);
 }
 
-/* The challenger alone; where it fails, the champion. */
+/* The challenger alone; where it fails or has to interpret the call, the champion, too. */
 static int run_challenger(struct urza_rollout *rollout, const struct request *request,
                           urza_error *err)
 {
-    urza_error own;
-    int code = request_run(rollout->arms[1], request, &own);
-    if (code == 0) {
-        counts_add_call(&rollout->counts, false);
-        return 0;
-    }
-    int other = request_run(rollout->arms[0], request, err);
-    if (other == 0 && code == ERR_INPUT)
-        rollout_back(rollout, "it refuses a call that the champion takes");
-    else if (other == 0)
-        rollout_note(rollout, code, &own);
-    return other;
+    struct run runs[2] = {{.interpreted = !rollout->champion_native}};
+    runs[1].code = request_run(rollout->arms[1], request, &runs[1].interpreted, &runs[1].err);
+    if (runs[1].code != 0 || (runs[1].interpreted && rollout->champion_native))
+        runs[0].code = request_run(rollout->arms[0], request, &runs[0].interpreted, &runs[0].err);
+    int arm = runs[1].code != 0 && runs[1].code != ERR_CANCELLED ? 0 : 1;
+    rollout_conclude(rollout, runs);
+    if (runs[arm].code != 0 && err)
+        *err = runs[arm].err;
+    return runs[arm].code;
+}
+
+/* Both arms; the rest is for the arm alone. False: there is no memory for that. */
+static bool run_both(struct urza_rollout *rollout, int arm, bool swapped,
+                     const struct request *request, int *out_code, urza_error *err)
+{
+    *out_code = call_check(rollout->arms[0], request->inputs, request->input_count,
+                           request->outputs, request->output_count, err);
+    if (*out_code != 0) /* as it would be without a rollout */
+        return true;
+    *out_code = pair_run(rollout, arm, swapped, request, err);
+    if (*out_code != ERR_NOMEM)
+        return true;
+    atomic_fetch_add(&rollout->judge.dropped, 1);
+    return false;
 }
 
 URZA_EXPORT int urza_rollout_call(urza_rollout *rollout, uint64_t slot, uint64_t step,
@@ -191,13 +213,18 @@ URZA_EXPORT int urza_rollout_call(urza_rollout *rollout, uint64_t slot, uint64_t
                                   uint32_t output_count, urza_error *err)
 {
     const struct request request = {inputs, outputs, input_count, output_count};
+    struct error e;
+    bool swapped, interpreted;
+    int code;
+    if (!rollout)
+        return result_of(fail(&e, ERR_USAGE, "the rollout is NULL"), &e, err);
     int arm = urza_rollout_arm(rollout, slot, step);
-    bool swapped;
     atomic_fetch_add_explicit(&rollout->calls, 1, memory_order_relaxed);
-    if (is_sampled(rollout, slot, step, &swapped))
-        return pair_run(rollout, arm, swapped, &request, err);
+    if (is_sampled(rollout, slot, step, &swapped) &&
+        run_both(rollout, arm, swapped, &request, &code, err))
+        return code;
     return arm == 1 ? run_challenger(rollout, &request, err)
-                    : request_run(rollout->arms[0], &request, err);
+                    : request_run(rollout->arms[0], &request, &interpreted, err);
 }
 
 /* State. */
@@ -213,64 +240,76 @@ URZA_EXPORT void urza_rollout_stats_get(const urza_rollout *rollout, urza_rollou
         .pairs = now.pairs,
         .slower = now.slower,
         .no_slower = now.no_slower,
-        .judged = atomic_load(&rollout->judge.judged),
+        .judged = now.judged,
         .wrong = atomic_load(&rollout->judge.wrong),
         .dropped = atomic_load(&rollout->judge.dropped),
         .log_e = evidence_log_e(now.pairs, now.slower),
     };
 }
 
-#define COUNTS "%" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
+#define NUMBERS 11
+#define COUNTS " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64
 
+/* Of one moment: the counts of a rung begin before it, and those at the end are read last. */
 URZA_EXPORT size_t urza_rollout_save(const urza_rollout *rollout, char *text, size_t room)
 {
-    const struct counts *now = &rollout->counts, *from = &rollout->from;
-    int size = snprintf(
-        text, room, FORMAT "\n%s\n%s\n%u " COUNTS " " COUNTS "\n", urza_kernel_id(rollout->arms[0]),
-        urza_kernel_id(rollout->arms[1]), atomic_load(&rollout->rung), atomic_load(&now->pairs),
-        atomic_load(&now->no_slower), atomic_load(&now->challenger_calls),
-        atomic_load(&now->failures), atomic_load(&from->pairs), atomic_load(&from->no_slower),
-        atomic_load(&from->challenger_calls), atomic_load(&from->failures));
+    struct counted from, now;
+    uint32_t rung = atomic_load(&rollout->rung), before;
+    do {
+        before = rung;
+        from = counts_read(&rollout->from[rung]);
+        now = counts_read(&rollout->counts);
+        rung = atomic_load(&rollout->rung);
+    } while (rung != before);
+    int size =
+        snprintf(text, room, FORMAT "\n%s\n%s\n%u" COUNTS COUNTS "\n",
+                 urza_kernel_id(rollout->arms[0]), urza_kernel_id(rollout->arms[1]), rung,
+                 now.pairs, now.slower, now.no_slower, now.challenger_calls, now.failures,
+                 from.pairs, from.slower, from.no_slower, from.challenger_calls, from.failures);
     return (size_t)size;
+}
+
+/* Numbers with a space between each two, and a line's end behind the last, which ends the text. */
+static bool read_numbers(const char *text, uint64_t out[NUMBERS])
+{
+    for (int i = 0; i < NUMBERS; i++) {
+        size_t digits = strspn(text, "0123456789");
+        if (digits == 0 || digits > 18 || text[digits] != (i + 1 < NUMBERS ? ' ' : '\n'))
+            return false;
+        out[i] = strtoull(text, NULL, 10);
+        text += digits + 1;
+    }
+    return *text == '\0';
+}
+
+static bool are_counts(const struct counted *c)
+{
+    return c->pairs <= INT32_MAX && c->slower <= c->pairs && c->no_slower <= c->pairs &&
+           c->failures <= c->challenger_calls;
 }
 
 static bool restore(struct urza_rollout *rollout, const char *text, struct error *err)
 {
     char head[256];
-    uint64_t n[8];
-    uint32_t rung;
-    char end;
+    uint64_t n[NUMBERS];
     size_t size =
         (size_t)snprintf(head, sizeof head, FORMAT "\n%s\n%s\n", urza_kernel_id(rollout->arms[0]),
                          urza_kernel_id(rollout->arms[1]));
     if (strncmp(text, head, size) != 0)
         return fail(err, ERR_INPUT, "what was saved is not of a rollout of these kernels");
-    text += size;
-    static const char numbers[] = "%" SCNu32 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
-                                  " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 "%c";
-    if (text[strspn(text, "0123456789 ")] != '\n' ||
-        sscanf(text, numbers, &rung, &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &n[6], &n[7],
-               &end) != 10 ||
-        end != '\n' || rung >= RUNGS)
+    if (!read_numbers(text + size, n) || n[0] >= RUNGS)
         return fail(err, ERR_INPUT, "what was saved is damaged");
-    rollout->rung = rung;
-    _Atomic uint64_t *words[] = {&rollout->counts.pairs,
-                                 &rollout->counts.no_slower,
-                                 &rollout->counts.challenger_calls,
-                                 &rollout->counts.failures,
-                                 &rollout->from.pairs,
-                                 &rollout->from.no_slower,
-                                 &rollout->from.challenger_calls,
-                                 &rollout->from.failures};
-    for (int i = 0; i < 8; i++)
-        *words[i] = n[i];
-    struct counted now = counts_read(&rollout->counts), from = counts_read(&rollout->from);
-    bool possible = now.slower <= now.pairs && now.no_slower <= now.pairs &&
-                    now.failures <= now.challenger_calls && from.slower <= from.pairs &&
-                    from.pairs <= now.pairs && from.slower <= now.slower &&
-                    from.no_slower <= now.no_slower && from.failures <= now.failures &&
-                    from.challenger_calls <= now.challenger_calls;
-    return possible || fail(err, ERR_INPUT, "what was saved is damaged");
+    /* What was judged is not saved: each process judges some results before it goes on. */
+    const struct counted now = {n[1], n[2], n[3], n[4], n[5], 0};
+    const struct counted from = {n[6], n[7], n[8], n[9], n[10], 0};
+    if (!are_counts(&now) || !are_counts(&from) || from.pairs > now.pairs ||
+        from.slower > now.slower || from.no_slower > now.no_slower ||
+        from.challenger_calls > now.challenger_calls || from.failures > now.failures)
+        return fail(err, ERR_INPUT, "what was saved is damaged");
+    rollout->rung = (uint32_t)n[0];
+    counts_write(&rollout->counts, &now);
+    counts_write(&rollout->from[n[0]], &from);
+    return true;
 }
 
 /* Opening. */
@@ -316,6 +355,7 @@ static bool open_with(struct urza_rollout *rollout, const urza_rollout_options *
 {
     rollout->arms[0] = urza_retain(options->champion);
     rollout->arms[1] = urza_retain(options->challenger);
+    rollout->champion_native = strcmp(urza_target(options->champion), "interpreter") != 0;
     rollout->salt = options->salt;
     rollout->sample_every = options->sample_every > 0 ? options->sample_every : SAMPLE_EVERY;
     rollout->pairs = options->pairs > 0 ? options->pairs : PAIRS;
@@ -338,16 +378,6 @@ static void release(struct urza_rollout *rollout)
     free(rollout);
 }
 
-static int result_of(bool ok, const struct error *from, urza_error *err)
-{
-    if (ok || !err)
-        return ok ? 0 : (int)from->code;
-    err->code = (int)from->code;
-    snprintf(err->place, sizeof err->place, "%s", from->place);
-    snprintf(err->message, sizeof err->message, "%s", from->message);
-    return err->code;
-}
-
 URZA_EXPORT int urza_rollout_open(const urza_rollout_options *options, urza_rollout **out,
                                   urza_error *err)
 {
@@ -367,8 +397,11 @@ URZA_EXPORT int urza_rollout_open(const urza_rollout_options *options, urza_roll
 
 URZA_EXPORT void urza_rollout_close(urza_rollout *rollout)
 {
+    int cancel;
     if (!rollout)
         return;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     judge_stop(&rollout->judge);
     release(rollout);
+    pthread_setcancelstate(cancel, &cancel);
 }

@@ -22,20 +22,20 @@ struct counts {
     _Atomic uint64_t pairs;     /* n << 32 | S: how many were slower */
     _Atomic uint64_t no_slower; /* not at all */
     _Atomic uint64_t challenger_calls, failures;
+    _Atomic uint64_t judged;
 };
 struct counted { /* at one moment */
-    uint64_t pairs, slower, no_slower, challenger_calls, failures;
+    uint64_t pairs, slower, no_slower, challenger_calls, failures, judged;
 };
 enum alarm { ALARM_NONE, ALARM_SLOWER, ALARM_FAILS };
 
 struct counted counts_read(const struct counts *counts);
+void counts_write(struct counts *counts, const struct counted *from);
 /* Adds one; what is to be concluded from all so far. */
 enum alarm counts_add_pair(struct counts *counts, uint64_t champion_ns, uint64_t challenger_ns);
 enum alarm counts_add_call(struct counts *counts, bool failed);
 /* ln of 2^n · B(½ + S, ½ + n − S) / B(½, ½) */
 double evidence_log_e(uint64_t pairs, uint64_t slower);
-/* The logarithm of the likelihood of 1 failure in 1,000 over that of 1 in 10,000. */
-double evidence_log_failures(uint64_t calls, uint64_t failures);
 /* Whether what was counted since `from` suffices to go on. */
 bool evidence_suffices(const struct counted *now, const struct counted *from, uint32_t pairs,
                        bool with_failures);
@@ -49,7 +49,7 @@ struct judge {
     sem_t some;
     _Atomic bool stop;
     struct sample *_Atomic samples[SAMPLES_MOST];
-    _Atomic uint64_t judged, wrong, dropped;
+    _Atomic uint64_t wrong, dropped;
 };
 bool judge_start(struct judge *judge, struct urza_rollout *rollout, struct error *err);
 void judge_stop(struct judge *judge); /* what is not judged yet is not */
@@ -64,7 +64,8 @@ struct urza_rollout {
     void *user;
     _Atomic uint32_t rung;
     struct counts counts;
-    struct counts from; /* when the rung began */
+    struct counts from[URZA_RUNG_ROLLED_BACK + 1]; /* by rung: when it began */
+    bool champion_native;                          /* it has native code */
     _Atomic uint64_t calls;
     struct judge judge;
 };
@@ -75,15 +76,23 @@ struct request {
     DLTensor *outputs;
     uint32_t input_count, output_count;
 };
-int request_run(urza_module *module, const struct request *request, urza_error *err);
-/* pair.c: runs both arms, in the order `swapped` says, compares their times, and hands a copy of
- * the challenger's result over to be judged. The caller's outputs are those of `arm`. */
+int request_run(urza_module *module, const struct request *request, bool *out_interpreted,
+                urza_error *err);
+/* pair.c: runs both arms, in the order `swapped` says, with outputs in the same kind of memory,
+ * compares their times, and hands the challenger's result over to be judged. The caller gets the
+ * arm's. */
 int pair_run(struct urza_rollout *rollout, int arm, bool swapped, const struct request *request,
              urza_error *err);
 
-/* rollout.c: from a rung where the challenger runs; nothing on the others. */
+/* rollout.c: from any rung but OFF. */
 void rollout_back(struct urza_rollout *rollout, const char *reason);
-/* A call of the challenger came to this end, where the champion takes the same arguments. */
-void rollout_note(struct urza_rollout *rollout, int code, const urza_error *err);
+/* How runs of both arms with the same arguments ended: whether the challenger did its work. */
+struct run {
+    int code;
+    uint64_t ns;
+    bool interpreted;
+    urza_error err;
+};
+bool rollout_conclude(struct urza_rollout *rollout, const struct run runs[2]);
 
 #endif

@@ -2,8 +2,10 @@
  * does to its callers. */
 #include "runtime/test_util.h"
 
+#include <fenv.h>
 #include <math.h>
 #include <pthread.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "urza/rollout.h"
@@ -361,9 +363,14 @@ static void a_saved_one_goes_on(void **state)
     const char *numbers = text; /* behind three lines */
     for (int line = 0; line < 3; line++)
         numbers = strchr(numbers, '\n') + 1;
-    static const char *const bad[] = {"9 0 0 0 0 0 0 0 0\n",  "1 0 1 0 0 0 0 0 0\n",
-                                      "1 0 0 0 1 0 0 0 0\n",  "1 0 0 0 0 5 0 0 0\n",
-                                      "1 0 0 0 0 0 0 0 -1\n", "1 2 0 0 0 0 0 0 0 \n"};
+    static const char *const bad[] = {
+        "9 0 0 0 0 0 0 0 0 0 0\n",          "4294967297 0 0 0 0 0 0 0 0 0 0\n",
+        "1 0 0 1 0 0 0 0 0 0 0\n",          "1 0 1 0 0 0 0 0 0 0 0\n",
+        "1 0 0 0 0 1 0 0 0 0 0\n",          "1 0 0 0 0 0 5 0 0 0 0\n",
+        "1 9 0 0 0 0 5 6 0 0 0\n",          "1 0 0 0 0 0 0 0 0 0 -1\n",
+        "1 2 0 0 0 0 0 0 0 0 0 \n",         "1 2 0 0 0 0 0 0 0 0 0\n0",
+        "1 2  0 0 0 0 0 0 0 0 0\n",         "1 2\n0 0 0 0 0 0 0 0 0\n",
+        "1 3000000000 0 0 0 0 0 0 0 0 0\n", "1 0 0 0 99999999999999999999999999 0 0 0 0 0 0\n"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         snprintf(other, sizeof other, "%.*s%s", (int)(numbers - text), text, bad[i]);
         must_give(urza_rollout_open(&options, &rollout, &err), ERR_INPUT, &err, "damaged");
@@ -384,11 +391,156 @@ static void refuses_what_makes_no_sense(void **state)
     options.allow_count = 1;
     must_give(urza_rollout_open(&options, &rollout, &err), ERR_USAGE, &err, "not given");
     assert_null(rollout);
+    must_give(urza_rollout_call(NULL, 1, 1, NULL, 0, NULL, 0, &err), ERR_USAGE, &err, "NULL");
+    must_give(urza_rollout_set(NULL, URZA_RUNG_1, NULL, &err), ERR_USAGE, &err, "NULL");
     options.allow_count = 0;
     must_work(urza_rollout_open(&options, &rollout, &err), &err);
     must_give(urza_rollout_set(rollout, (urza_rung)99, NULL, &err), ERR_USAGE, &err, "no rung");
+    set(rollout, URZA_RUNG_100);
+    for (uint64_t step = 0; step < 1000; step++) /* sampled or not */
+        must_give(urza_rollout_call(rollout, 1, step, NULL, 1, NULL, 2, &err), ERR_INPUT, &err,
+                  "0 inputs");
     assert_string_equal(urza_rung_name(URZA_RUNG_10), "10 %");
     assert_string_equal(urza_rung_name((urza_rung)99), "unknown");
+    urza_rollout_close(rollout);
+    urza_unload(module);
+}
+
+/* Both arms are the same module, and outputs have gaps: where they lie is no difference. */
+static void equal_arms_are_no_alarm(void **state)
+{
+    (void)state;
+    static float x[4096 * 4], y[4096 * 8], sums[4096 * 8];
+    for (uint64_t salt = 0; salt < 4; salt++) {
+        urza_module *module = load();
+        urza_retain(module);
+        urza_rollout *rollout =
+            open_with((urza_rollout_options){.sample_every = 1, .salt = salt}, module, module);
+        set(rollout, salt % 2 ? URZA_RUNG_100 : URZA_RUNG_SHADOW);
+        struct test_tensor in, out[2];
+        urza_error err;
+        test_tensor_init(&in, x, 4096);
+        test_tensor_init(&out[0], y, 4096);
+        test_tensor_init(&out[1], sums, 4096);
+        DLTensor outputs[2] = {out[0].dl, out[1].dl};
+        for (int o = 0; o < 2; o++)
+            outputs[o].strides = memcpy(out[o].strides, (int64_t[]){8, 2}, 16);
+        for (int i = 0; i < 4096 * 4; i++)
+            x[i] = test_x(i);
+        for (uint64_t step = 0; step < 300; step++)
+            must_work(urza_rollout_call(rollout, 1, step, &in.dl, 1, outputs, 2, &err), &err);
+        for (int i = 0; i < 4096 * 4; i++)
+            assert_true(y[2 * i] == test_y(i) && sums[2 * i] == test_s(i));
+        assert_true(urza_rollout_rung(rollout) != URZA_RUNG_ROLLED_BACK);
+        urza_rollout_close(rollout);
+    }
+}
+
+/* Calls that nobody samples are counted, too, where the challenger has no native code. */
+static void interpreting_is_a_failure_without_a_sample(void **state)
+{
+    (void)state;
+    const urza_rollout_options rarely = {.sample_every = UINT32_MAX};
+    urza_rollout *rollout = open_with(rarely, load(), load_interpreted());
+    set(rollout, URZA_RUNG_100);
+    for (uint64_t step = 0; step < 3; step++)
+        assert_true(call(rollout, 1, step));
+    assert_int_equal(urza_rollout_rung(rollout), URZA_RUNG_ROLLED_BACK);
+    urza_rollout_close(rollout);
+    rollout = open_with(rarely, load_interpreted(), load_interpreted());
+    set(rollout, URZA_RUNG_100);
+    for (uint64_t step = 0; step < 20; step++)
+        assert_true(call(rollout, 1, step));
+    assert_int_equal(stats_of(rollout).failures, 0);
+    urza_rollout_close(rollout);
+}
+
+/* The child has no thread that judges: nothing goes on there. */
+static void nothing_is_promoted_unjudged(void **state)
+{
+    (void)state;
+    urza_rollout *rollout =
+        open_with((urza_rollout_options){.sample_every = 1, .pairs = 5}, load_slow(), load_wrong());
+    set(rollout, URZA_RUNG_SHADOW);
+    pid_t child = fork();
+    if (child == 0) {
+        for (uint64_t step = 0; step < 200; step++) {
+            call(rollout, 1, step);
+            if (urza_rollout_tick(rollout) != URZA_RUNG_SHADOW)
+                _exit(1);
+        }
+        _exit(stats_of(rollout).pairs != 200);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    assert_int_equal(status, 0);
+    urza_rollout_close(rollout);
+}
+
+static void the_last_rung_can_be_left(void **state)
+{
+    (void)state;
+    urza_rollout *rollout =
+        open_with((urza_rollout_options){.sample_every = 1}, load(), load_interpreted());
+    set(rollout, URZA_RUNG_FINAL);
+    for (uint64_t step = 0; step < 3; step++)
+        assert_true(call(rollout, 1, step));
+    assert_int_equal(urza_rollout_rung(rollout), URZA_RUNG_ROLLED_BACK);
+    urza_rollout_close(rollout);
+}
+
+/* With all exceptions trapped, and none of their flags set afterwards. */
+static void traps_are_not_met(void **state)
+{
+    (void)state;
+    urza_rollout *rollout = open_with((urza_rollout_options){.sample_every = 1}, load(), load());
+    set(rollout, URZA_RUNG_50);
+    feclearexcept(FE_ALL_EXCEPT);
+    feenableexcept(FE_ALL_EXCEPT);
+    float x[4] = {0.1f, 0.7f, 3, 1e-3f}, y[4], sums[4];
+    struct test_tensor in, out[2];
+    int failures = 0;
+    test_tensor_init(&in, x, 1);
+    test_tensor_init(&out[0], y, 1);
+    test_tensor_init(&out[1], sums, 1);
+    DLTensor outputs[2] = {out[0].dl, out[1].dl};
+    for (uint64_t step = 0; step < 50; step++)
+        failures += urza_rollout_call(rollout, 1, step, &in.dl, 1, outputs, 2, NULL) != 0;
+    urza_rollout_tick(rollout);
+    urza_rollout_stats stats = stats_of(rollout);
+    fedisableexcept(FE_ALL_EXCEPT);
+    assert_int_equal(fetestexcept(FE_ALL_EXCEPT), 0);
+    assert_int_equal(failures, 0);
+    assert_int_equal(stats.pairs, 50);
+    urza_rollout_close(rollout);
+}
+
+/* States that are saved while others call can be opened. */
+static void saves_while_others_call(void **state)
+{
+    (void)state;
+    pthread_t threads[3];
+    urza_error err;
+    urza_module *module = load();
+    urza_retain(module);
+    urza_rollout *rollout =
+        open_with((urza_rollout_options){.sample_every = 1}, module, urza_retain(module));
+    set(rollout, URZA_RUNG_50);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, call_often, rollout), 0);
+    for (int i = 0; i < 2000; i++) {
+        char text[1024];
+        urza_rollout *again;
+        if (i % 10 == 0)
+            set(rollout, i % 20 ? URZA_RUNG_50 : URZA_RUNG_10);
+        urza_rollout_save(rollout, text, sizeof text);
+        const urza_rollout_options options = {
+            .champion = module, .challenger = module, .saved = text};
+        must_work(urza_rollout_open(&options, &again, &err), &err);
+        urza_rollout_close(again);
+    }
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
     urza_rollout_close(rollout);
     urza_unload(module);
 }
@@ -405,6 +557,12 @@ int main(void)
         cmocka_unit_test(rolling_back_is_seen_by_the_next_call),
         cmocka_unit_test(many_threads_call),
         cmocka_unit_test(a_saved_one_goes_on),
+        cmocka_unit_test(equal_arms_are_no_alarm),
+        cmocka_unit_test(interpreting_is_a_failure_without_a_sample),
+        cmocka_unit_test(nothing_is_promoted_unjudged),
+        cmocka_unit_test(the_last_rung_can_be_left),
+        cmocka_unit_test(traps_are_not_met),
+        cmocka_unit_test(saves_while_others_call),
         cmocka_unit_test(refuses_what_makes_no_sense),
     };
     return cmocka_run_group_tests_name("rollout", tests, NULL, NULL);

@@ -8,6 +8,7 @@
 
 #include "base/compiler.h"
 #include "graph/element.h"
+#include "runtime/inside.h"
 #include "runtime/runtime_priv.h"
 
 /* The arguments of urza_call. */
@@ -253,18 +254,49 @@ static bool call(struct urza_module *module, struct call_context *context,
     return true;
 }
 
-URZA_EXPORT int urza_call(urza_module *module, const DLTensor *inputs, uint32_t input_count,
-                          DLTensor *outputs, uint32_t output_count, urza_result **hold,
-                          urza_error *err)
+static int call_public(urza_module *module, const struct request *request, bool *out_interpreted,
+                       urza_error *err)
 {
-    const struct request request = {inputs, input_count, outputs, output_count, hold};
     struct error e;
     struct call_context *context = module ? context_take(module, &e) : NULL;
     if (!module)
         fail(&e, ERR_USAGE, "the module is NULL");
     if (!context)
         return public_result(false, &e, err);
-    bool ok = call(module, context, &request, &e);
+    bool ok = call(module, context, request, &e);
+    const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
+    *out_interpreted = ok && entry->reason;
+    context_put(module, context);
+    return public_result(ok, &e, err);
+}
+
+URZA_EXPORT int urza_call(urza_module *module, const DLTensor *inputs, uint32_t input_count,
+                          DLTensor *outputs, uint32_t output_count, urza_result **hold,
+                          urza_error *err)
+{
+    const struct request request = {inputs, input_count, outputs, output_count, hold};
+    bool interpreted;
+    return call_public(module, &request, &interpreted, err);
+}
+
+int call_told(urza_module *module, const DLTensor *inputs, uint32_t input_count, DLTensor *outputs,
+              uint32_t output_count, bool *out_interpreted, urza_error *err)
+{
+    const struct request request = {inputs, input_count, outputs, output_count, NULL};
+    return call_public(module, &request, out_interpreted, err);
+}
+
+int call_check(urza_module *module, const DLTensor *inputs, uint32_t input_count, DLTensor *outputs,
+               uint32_t output_count, urza_error *err)
+{
+    const struct request request = {inputs, input_count, outputs, output_count, NULL};
+    struct error e;
+    struct call_context *context = context_take(module, &e);
+    if (!context)
+        return public_result(false, &e, err);
+    bool ok = call_check_inputs(module, context, inputs, input_count, true, &e);
+    const struct shape_entry *entry = ok ? shapes_find(module, context, &e) : NULL;
+    ok = entry && check_outputs(module, context, entry, &request, &e);
     context_put(module, context);
     return public_result(ok, &e, err);
 }

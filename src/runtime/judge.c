@@ -63,10 +63,12 @@ static bool compare(struct judging *j, uint32_t output, const struct interp_tens
     struct interp_difference found;
     if (!tensor_check(&j->outputs[output], true, &tensor, err))
         return false;
-    bool same = tensor.dtype == expected->dtype && tensor.elements == expected->count;
-    void *dense = arena_alloc(&j->arena, tensor.size_bytes + 1, BLOCK_ALIGN);
+    bool same = tensor.dtype == expected->dtype && tensor.rank == expected->rank;
+    for (uint32_t i = 0; same && i < tensor.rank; i++)
+        same = tensor.shape[i] == expected->shape[i];
     if (!same)
         return fail(err, ERR_INPUT, "is not of the shape and dtype that the inputs give");
+    void *dense = arena_alloc(&j->arena, tensor.size_bytes + 1, BLOCK_ALIGN);
     copy_to_dense(dense, &tensor);
     interp_compare(expected, dense, &found);
     j->verdict.elements += (uint64_t)expected->count;

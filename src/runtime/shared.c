@@ -70,6 +70,11 @@ URZA_EXPORT int urza_runtime_new(const urza_runtime_options *options, urza_runti
     return public_result(runtime != NULL, &e, err);
 }
 
+URZA_EXPORT urza_runtime *urza_runtime_retain(urza_runtime *runtime)
+{
+    return runtime ? runtime_ref(runtime) : NULL;
+}
+
 URZA_EXPORT void urza_runtime_release(urza_runtime *runtime)
 {
     int cancel;
@@ -80,6 +85,8 @@ URZA_EXPORT void urza_runtime_release(urza_runtime *runtime)
 
 URZA_EXPORT uint64_t urza_runtime_trim(urza_runtime *runtime, uint64_t keep_bytes)
 {
+    if (!runtime)
+        return 0;
     results_trim(runtime->results);
     return working_trim(runtime, keep_bytes);
 }

@@ -1,4 +1,4 @@
-#include "runtime/keep.h"
+#include "runtime/inside.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +17,8 @@ bool tensor_keep(const DLTensor *given, bool with_elements, struct kept_tensor *
         return fail(err, ERR_NOMEM, "no memory for a copy of %zu bytes", tensor.size_bytes);
     if (with_elements)
         copy_to_dense(data, &tensor);
+    else
+        memset(data, 0, tensor.size_bytes);
     out->dl = *given;
     out->dl.data = data;
     out->dl.byte_offset = 0;
@@ -25,6 +27,14 @@ bool tensor_keep(const DLTensor *given, bool with_elements, struct kept_tensor *
     if (tensor.rank > 0)
         memcpy(out->shape, tensor.shape, tensor.rank * sizeof *out->shape);
     return true;
+}
+
+void tensor_give(const struct kept_tensor *kept, const DLTensor *to)
+{
+    struct tensor tensor;
+    struct error none;
+    if (tensor_check(to, true, &tensor, &none))
+        copy_from_dense(&tensor, kept->dl.data);
 }
 
 void tensor_forget(struct kept_tensor *kept)

@@ -1,0 +1,31 @@
+/* For callers inside this program, beside the public headers: copies of tensors, and calls that
+ * tell more. */
+#ifndef URZA_RUNTIME_INSIDE_H
+#define URZA_RUNTIME_INSIDE_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "urza/run.h"
+
+/* A dense tensor that owns its memory and shape. It must not be moved. */
+struct kept_tensor {
+    DLTensor dl;
+    int64_t shape[LIMIT_RANK];
+};
+/* Copies a tensor, or makes one of its shape with zeros. ERR_INPUT, ERR_NOMEM. */
+bool tensor_keep(const DLTensor *given, bool with_elements, struct kept_tensor *out,
+                 struct error *err);
+void tensor_give(const struct kept_tensor *kept, const DLTensor *to); /* which has its shape */
+void tensor_forget(struct kept_tensor *kept);
+
+/* Refuses what urza_call refuses, with outputs in the caller's memory; runs nothing. */
+int call_check(urza_module *module, const DLTensor *inputs, uint32_t input_count, DLTensor *outputs,
+               uint32_t output_count, urza_error *err);
+/* As urza_call with outputs in the caller's memory; *out_interpreted: there was no native code for
+ * it. */
+int call_told(urza_module *module, const DLTensor *inputs, uint32_t input_count, DLTensor *outputs,
+              uint32_t output_count, bool *out_interpreted, urza_error *err);
+
+#endif
