@@ -58,7 +58,13 @@ static inline void working_need(struct working *working, enum working_kind kind,
         working->parts[kind].needed_bytes = size;
 }
 /* Behind a call: now and then frees a part that is much larger than what calls needed. */
-void working_end(struct urza_runtime *runtime, struct working *working);
+#define WORKING_USES 64
+void working_shrink(struct urza_runtime *runtime, struct working *working);
+static inline void working_end(struct urza_runtime *runtime, struct working *working)
+{
+    if (++working->uses >= WORKING_USES)
+        working_shrink(runtime, working);
+}
 uint64_t working_trim(struct urza_runtime *runtime, uint64_t keep_bytes);
 void working_free(struct urza_runtime *runtime, struct working *working);
 

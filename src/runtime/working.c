@@ -5,7 +5,6 @@
 
 #include "runtime/runtime_priv.h"
 
-#define SHRINK_USES 64
 #define SHRINK_SHARE 4
 #define SHRINK_BYTES ((size_t)1 << 20) /* less is not worth it */
 
@@ -51,10 +50,8 @@ bool working_reserve(struct urza_runtime *runtime, struct working *working, enum
            fail(err, ERR_NOMEM, "no memory for %zu bytes of %s", size, names[kind]);
 }
 
-void working_end(struct urza_runtime *runtime, struct working *working)
+void working_shrink(struct urza_runtime *runtime, struct working *working)
 {
-    if (++working->uses < SHRINK_USES)
-        return;
     working->uses = 0;
     for (int kind = 0; kind < WORKING_KINDS; kind++) {
         struct working_part *part = &working->parts[kind];
