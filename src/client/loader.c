@@ -473,11 +473,13 @@ static int get(struct urza_loader *loader, const char *kernel, uint32_t wait_ms,
         entry->asked = ++loader->ordinal;
     else if (!want(loader, kernel, &entry, &e))
         return client_result(false, &e, err);
-    if (!entry->module)
+    bool ready = entry->module != NULL;
+    if (!ready)
         wait_for(loader, entry, wait_ms);
     if (entry->module) {
         *out = urza_retain(entry->module);
-        evict(loader); /* nothing that is waited for was */
+        if (!ready) /* what is waited for was not evicted */
+            evict(loader);
         return 0;
     }
     if (loader->stop)
