@@ -6,7 +6,7 @@ bool breaker_allows(struct breaker *breaker, uint64_t now)
 {
     if (breaker->failures < breaker->failures_most)
         return true;
-    if (breaker->trying || now < breaker->closed_until)
+    if (breaker->trying || now < breaker->open_until)
         return false;
     breaker->trying = true;
     return true;
@@ -24,6 +24,5 @@ void breaker_report(struct breaker *breaker, bool reached, uint64_t now)
     if (breaker->failures < breaker->failures_most)
         return;
     uint32_t further = breaker->failures - breaker->failures_most;
-    breaker->closed_until =
-        now + (breaker->pause_ns << (further < DOUBLINGS ? further : DOUBLINGS));
+    breaker->open_until = now + (breaker->pause_ns << (further < DOUBLINGS ? further : DOUBLINGS));
 }

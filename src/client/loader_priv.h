@@ -10,10 +10,10 @@
 /* breaker.c: a circuit breaker. Not for several threads at once; times are of clock_ns. */
 struct breaker {
     uint32_t failures_most;
-    uint64_t pause_ns;     /* the first one */
-    uint32_t failures;     /* in a row */
-    uint64_t closed_until; /* nothing is tried before; 0: it is closed to nobody */
-    bool trying;           /* behind a pause one alone tries */
+    uint64_t pause_ns;   /* the first one */
+    uint32_t failures;   /* in a row */
+    uint64_t open_until; /* behind so many failures nothing is tried before */
+    bool trying;         /* behind a pause one alone tries */
 };
 /* Whether one may try now; then breaker_report must follow. */
 bool breaker_allows(struct breaker *breaker, uint64_t now);

@@ -86,8 +86,8 @@ uint64_t working_trim(struct urza_runtime *runtime, uint64_t keep_bytes)
 {
     struct pooled *kept = NULL, *item;
     uint64_t left = 0;
-    /* The pieces that were used last are kept. They are out of the stack meanwhile, so a link of
-     * theirs is free. */
+    /* The pieces that were used last are kept, and put back in the order that they had. Their link
+     * is another one than the stack's, which a thread that has just lost a race may still read. */
     while ((item = stack_take(&runtime->working))) {
         struct working *working = (struct working *)item;
         atomic_fetch_sub_explicit(&runtime->idle_bytes, working->total_bytes, memory_order_relaxed);
