@@ -22,7 +22,8 @@
 #define FOLDER_OF_KERNELS "kernels"
 #define PROFILE_MS 60000
 #define PROFILE_BYTES ((uint64_t)8 << 30)
-#define TEXTS_MOST 10
+#define COMPILE_TEXTS 11
+#define TEXTS_MOST COMPILE_TEXTS
 #define TUNE_MORE 2     /* measuring may take so many times the given time */
 #define TUNE_KERNELS 8  /* a kernel may take this part of the time at most */
 #define TUNE_KERNEL_S 3 /* nor more than so many seconds */
@@ -173,9 +174,10 @@ void order_compile(const struct compile_order *order, struct arena *arena, struc
         strbuf_printf(&path, "%s/" FOLDER_OF_KERNELS, order->cache_folder);
         kernels = path.data;
     }
-    const char *const texts[] = {options->targets, options->folder,    options->dump, kernels,
-                                 order->closed,    options->dims,      options->wrt,  options->step,
-                                 options->loss,    options->specialise};
+    const char *const texts[] = {
+        options->targets, options->folder,     options->dump, kernels,
+        order->closed,    options->dims,       options->wrt,  options->step,
+        options->loss,    options->specialise, options->graft};
     uint64_t memory = options->memory_bytes ? options->memory_bytes : child_memory_most();
     uint32_t timeout_ms = options->timeout_ms ? options->timeout_ms : COMPILE_MS;
     *out = (struct work_order){
@@ -186,7 +188,7 @@ void order_compile(const struct compile_order *order, struct arena *arena, struc
                    .file_bytes = KERNEL_FILE_BYTES,
                    .sealed = true},
         .parts = {put_options(&wire, sizeof wire, arena),
-                  put_texts(texts, 10, arena),
+                  put_texts(texts, COMPILE_TEXTS, arena),
                   {order->source, order->size},
                   put_known(options->known, options->known_count, arena)}};
 }
@@ -263,7 +265,7 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
     struct compile_result result;
     const char *texts[TEXTS_MOST] = {NULL};
     if (!take_options(&work->parts[0], &wire, sizeof wire, err) ||
-        !take_texts(&work->parts[1], texts, 10, err))
+        !take_texts(&work->parts[1], texts, COMPILE_TEXTS, err))
         return false;
     urza_tuner *tuner = NULL;
     if (wire.tune_s > 0 && !open_tuner(wire.tune_s, &tuner, err))
@@ -281,6 +283,7 @@ static bool compile(const struct work_order *work, struct arena *arena, struct c
                                       .step = texts[7],
                                       .loss = texts[8],
                                       .specialise = texts[9],
+                                      .graft = texts[10],
                                       .plain = wire.plain,
                                       .folder = texts[1],
                                       .dims = texts[5],

@@ -31,7 +31,7 @@
 
 struct request {
     const char *file, *out, *targets, *strategy_text, *dims, *dump, *dump_all, *cache, *wrt;
-    const char *step, *loss;
+    const char *step, *loss, *graft;
     struct given given;
     struct text_list specialise;
     uint64_t seed;
@@ -104,6 +104,9 @@ static bool check_request(struct request *request, struct error *err)
         return fail(err, ERR_USAGE, "--loss goes with --step");
     if (request->step && request->backward)
         return fail(err, ERR_USAGE, "--step has its own backward pass: leave --backward out");
+    if (request->step && request->graft)
+        return fail(err, ERR_USAGE,
+                    "--graft goes with --backward: a whole step of a graft alone has no loss");
     if (request->specialise.texts.count > 0 && request->strategy == STRATEGY_EMERGENCY)
         return fail(err, ERR_USAGE, "--specialise makes kernels: --strategy emergency has none");
     if (request->targets && strcmp(request->targets, "native") == 0)
@@ -149,6 +152,8 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
          "compile a whole training step: adamw, or \"sgd(momentum=0.9, clip_norm=1)\" ..."},
         {"loss", 0, OPTION_TEXT, "LOSS", &request.loss,
          "--step: an output, or an operation on one: \"cross_entropy(logits)\" (default: loss)"},
+        {"graft", 0, OPTION_TEXT, "BLEND", &request.graft,
+         "a graft: the block blended into a host's value h by residual, lerp, multiply or gate"},
         GIVEN_ROWS(&request.given),
         {"specialise", 0, OPTION_LIST, "LIST", &request.specialise,
          "B=1,S=128: make kernels for these sizes, too; again and again"},
@@ -287,6 +292,7 @@ static bool compile(struct cli *cli, const struct request *request, struct outco
                     .peak_bytes = (int64_t)(1e6 * request->peak_mb),
                     .step = request->step,
                     .loss = request->loss,
+                    .graft = request->graft,
                     .folder = bundle_folder(cli, request->file),
                     .dims = given_lines(cli, &request->given.dims),
                     .specialise = given_lines(cli, &request->specialise),

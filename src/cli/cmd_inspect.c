@@ -158,6 +158,7 @@ static bool describe(struct cli *cli, const struct view *view, json_t **out, str
     json_object_set_new(object, "work", describe_operations(contents));
     json_object_set_new(object, "training", inspect_training(cli, contents));
     json_object_set_new(object, "step", inspect_step(cli, contents));
+    json_object_set_new(object, "graft", inspect_graft(cli, contents));
     json_object_set(object, "dims", json_object_get(manifest, "dims"));
     json_object_set(object, "guards", json_object_get(manifest, "guards"));
     json_object_set_new(object, "evidence", evidence);
@@ -242,6 +243,7 @@ static void print(struct cli *cli, const struct view *view)
                      (long long)counted.done);
     inspect_training_print(cli, contents);
     inspect_step_print(cli, contents);
+    inspect_graft_print(cli, contents);
     struct strbuf evidence;
     strbuf_init(&evidence, cli->arena);
     if (evidence_describe(contents->evidence_json, contents->evidence_bytes, false, &evidence))

@@ -26,6 +26,10 @@ const struct step_spec *inspect_spec(struct cli *cli, const struct package_conte
 json_t *inspect_step(struct cli *cli, const struct package_contents *contents);
 void inspect_step_print(struct cli *cli, const struct package_contents *contents);
 
+/* inspect_graft.c: of a graft. Null, and nothing, where it is none. */
+json_t *inspect_graft(struct cli *cli, const struct package_contents *contents);
+void inspect_graft_print(struct cli *cli, const struct package_contents *contents);
+
 /* inspect_special.c: of all targets; of one. */
 struct package_target;
 json_t *inspect_specials(const struct package_contents *contents);

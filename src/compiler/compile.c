@@ -18,6 +18,7 @@
 #include "compiler/codegen/codegen.h"
 #include "compiler/compile_priv.h"
 #include "compiler/grad/grad.h"
+#include "compiler/graft/graft.h"
 #include "compiler/step/step.h"
 #include "compiler/import/import.h"
 #include "compiler/target/target.h"
@@ -244,10 +245,13 @@ static void add_floats(struct job *job, const struct graph *graph, bool params,
                        struct wrt_names *names)
 {
     const struct blueprint *blueprint = params ? job->blueprint : NULL;
+    bool graft = job->blueprint && job->blueprint->graft;
     uint32_t count = params ? graph->params.count : graph->inputs.count;
     for (uint32_t i = 0; i < count; i++) {
         const struct node *n =
             graph_node(graph, params ? graph->params.items[i] : graph->inputs.items[i]);
+        if (!params && graft && strcmp(n->attrs->name, GRAFT_ALPHA) == 0)
+            continue;
         if (dtype_is_float((enum dtype)n->dtype) && !(blueprint && blueprint->inits[i].frozen))
             VEC_PUSH(job->arena, names, n->attrs->name);
     }
@@ -410,6 +414,29 @@ static bool become_step(struct job *job, struct blueprint *blueprint, struct err
     return true;
 }
 
+/* The blueprint of a graft takes the place of the seed's; params of its gate begin as zeros. */
+static bool become_graft(struct job *job, struct blueprint *blueprint, struct error *err)
+{
+    struct graph *graft = ARENA_NEW(job->arena, struct graph);
+    struct graft_spec *spec = ARENA_NEW(job->arena, struct graft_spec);
+    enum graft_blend blend;
+    if (!graft_blend_from_name(job->options->graft, &blend, err))
+        return fail_at(err, "--graft");
+    if (blueprint->graft)
+        return fail(err, ERR_BLUEPRINT, "the blueprint is a graft already");
+    if (!graft_graph(graft, job->arena, &blueprint->graph, blend, spec, err))
+        return fail_at(err, "the graft");
+    uint32_t before = blueprint->graph.params.count, count = graft->params.count;
+    struct param_init *inits = ARENA_ARRAY(job->arena, struct param_init, count + 1);
+    for (uint32_t i = 0; i < count; i++)
+        inits[i] = i < before ? blueprint->inits[i] : (struct param_init){.kind = INIT_ZEROS};
+    blueprint->inits = inits;
+    blueprint->graph = *graft;
+    blueprint->graft = spec;
+    import_graph_json(blueprint, job->arena);
+    return true;
+}
+
 bool compile_blueprint(const char *text, size_t size, const struct compile_options *options,
                        struct arena *arena, struct compile_result *out, struct error *err)
 {
@@ -432,7 +459,8 @@ bool compile_blueprint(const char *text, size_t size, const struct compile_optio
     if (!blueprint_read(text, size, &import, arena, blueprint, err))
         return false;
     job->blueprint = blueprint;
-    if (options->step && !become_step(job, blueprint, err))
+    if ((options->graft && !become_graft(job, blueprint, err)) ||
+        (options->step && !become_step(job, blueprint, err)))
         return false;
     uint32_t count = blueprint->graph.params.count;
     struct package_param *params = ARENA_ARRAY(arena, struct package_param, count + 1);

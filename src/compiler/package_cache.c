@@ -31,12 +31,13 @@ static bool find_key(const char *text, size_t size, const struct compile_options
     struct {
         uint8_t text[SHA256_BYTES], targets[SHA256_BYTES], wrt[SHA256_BYTES], public_key[32];
         uint8_t step[SHA256_BYTES], loss[SHA256_BYTES], specialise[SHA256_BYTES];
+        uint8_t graft[SHA256_BYTES];
         uint64_t seed;
         int64_t peak_bytes;
         uint32_t strategy;
         bool training, has_targets, has_key, plain, backward, has_wrt, has_step, has_loss;
-        bool has_specialise;
-        char compiler[123];
+        bool has_specialise, has_graft;
+        char compiler[122];
     } key = {.seed = options->seed,
              .strategy = options->strategy ? options->strategy : STRATEGY_STANDARD,
              .training = options->training,
@@ -48,8 +49,9 @@ static bool find_key(const char *text, size_t size, const struct compile_options
              .peak_bytes = options->backward ? options->peak_bytes : 0,
              .has_step = options->step,
              .has_loss = options->step && options->loss,
-             .has_specialise = options->specialise};
-    _Static_assert(sizeof key == 224 + 29 + 123, "no padding");
+             .has_specialise = options->specialise,
+             .has_graft = options->graft};
+    _Static_assert(sizeof key == 256 + 30 + 122, "no padding");
     char version[CODEGEN_VERSION_BYTES];
     if (!options->cache || options->dims || options->known_count > 0 || options->chooser ||
         options->observer || options->dump || onnx_looks_like(text, size) ||
@@ -66,6 +68,8 @@ static bool find_key(const char *text, size_t size, const struct compile_options
         sha256(options->loss, strlen(options->loss), key.loss);
     if (key.has_specialise)
         sha256(options->specialise, strlen(options->specialise), key.specialise);
+    if (key.has_graft)
+        sha256(options->graft, strlen(options->graft), key.graft);
     if (options->key)
         memcpy(key.public_key, options->key->public_key, sizeof key.public_key);
     codegen_version(version);

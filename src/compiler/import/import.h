@@ -12,6 +12,7 @@
 #include "package/package.h"
 
 struct error;
+struct graft_spec;
 struct import_notes;
 struct step_spec;
 struct strbuf;
@@ -63,9 +64,10 @@ struct blueprint {
     uint32_t alias_count;
     const struct import_running *running; /* their outputs are the last ones */
     uint32_t running_count;
-    bool draws;                   /* in training mode: the input "seed" was added */
-    const struct step_spec *step; /* of a training step: what it is of; NULL: it says nothing */
-    const char *json;             /* the blueprint in the native dialect, canonical; in the arena */
+    bool draws;                     /* in training mode: the input "seed" was added */
+    const struct step_spec *step;   /* of a training step: what it is of; NULL: it says nothing */
+    const struct graft_spec *graft; /* of a graft; NULL: it is none */
+    const char *json; /* the blueprint in the native dialect, canonical; in the arena */
     size_t json_bytes;
     const char *warnings; /* strings, each with a zero byte at its end, about parts of the model
                              that were not read exactly as they say; in the arena */

@@ -6,7 +6,8 @@
  *    "graph": "graph \"net\"\ndim B …",
  *    "params"?: [{"id", "init"?, "trainable"?}…]    of the graph's params, by name: initial values,
  *                                          and whether they have a gradient unless asked for (true)
- *    "step"?: {…}}                         of a training step (package/step_spec.h)
+ *    "step"?: {…},                         of a training step (package/step_spec.h)
+ *    "graft"?: {…}}                        of a graft (package/graft_spec.h)
  */
 /* clang-format on */
 #include "compiler/import/import_priv.h"
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #include "base/strbuf.h"
+#include "package/graft_spec.h"
 #include "package/step_spec.h"
 
 static bool read_init(struct blueprint *out, const json_t *item, struct error *err)
@@ -42,9 +44,11 @@ static bool read_init(struct blueprint *out, const json_t *item, struct error *e
 bool native_read_graph(const json_t *document, struct arena *arena, struct blueprint *out,
                        struct error *err)
 {
-    static const char *const keys[] = {"format", "graph", "params", "step", DOCUMENT_KEYS, NULL};
+    static const char *const keys[] = {"format", "graph",       "params", "step",
+                                       "graft",  DOCUMENT_KEYS, NULL};
     const char *text = NULL;
     const json_t *step = json_object_get(document, "step");
+    const json_t *graft = json_object_get(document, "graft");
     json_t *params = json_object_get(document, "params"), *item;
     size_t i;
     if (!json_only_keys(document, keys, err) || !import_check_document(document, err) ||
@@ -57,6 +61,10 @@ bool native_read_graph(const json_t *document, struct arena *arena, struct bluep
     if (step && !step_spec_parse(step, arena, spec, err))
         return fail_at(err, "field 'step'");
     out->step = step ? spec : NULL;
+    struct graft_spec *grafted = ARENA_NEW(arena, struct graft_spec);
+    if (graft && !graft_spec_parse(graft, arena, grafted, err))
+        return fail_at(err, "field 'graft'");
+    out->graft = graft ? grafted : NULL;
     out->inits = ARENA_ARRAY(arena, struct param_init, out->graph.params.count);
     json_array_foreach(params, i, item)
     {
@@ -97,6 +105,8 @@ void import_graph_json(struct blueprint *blueprint, struct arena *arena)
         import_set(document, "params", frozen);
     if (blueprint->step)
         import_set(document, "step", step_spec_json(blueprint->step));
+    if (blueprint->graft)
+        import_set(document, "graft", graft_spec_json(blueprint->graft));
     json_write_canonical(document, &canonical);
     json_decref(document);
     blueprint->json = canonical.data;
