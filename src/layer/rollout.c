@@ -141,25 +141,15 @@ URZA_EXPORT urza_rung urza_rollout_tick(urza_rollout *rollout)
     return urza_rollout_rung(rollout);
 }
 
-static int result_of(bool ok, const struct error *from, urza_error *err)
-{
-    if (ok || !err)
-        return ok ? 0 : (int)from->code;
-    err->code = (int)from->code;
-    snprintf(err->place, sizeof err->place, "%s", from->place);
-    snprintf(err->message, sizeof err->message, "%s", from->message);
-    return err->code;
-}
-
 URZA_EXPORT int urza_rollout_set(urza_rollout *rollout, urza_rung rung, const char *reason,
                                  urza_error *err)
 {
     struct error e;
     static const struct counted none;
     if (!rollout || (uint32_t)rung >= RUNGS)
-        return result_of(!rollout ? fail(&e, ERR_USAGE, "the rollout is NULL")
-                                  : fail(&e, ERR_USAGE, "there is no rung %d", (int)rung),
-                         &e, err);
+        return public_result(!rollout ? fail(&e, ERR_USAGE, "the rollout is NULL")
+                                      : fail(&e, ERR_USAGE, "there is no rung %d", (int)rung),
+                             &e, err);
     for (bool done = false; !done;) {
         uint32_t from = atomic_load(&rollout->rung);
         if (from == URZA_RUNG_ROLLED_BACK && rung != URZA_RUNG_ROLLED_BACK)
@@ -217,7 +207,7 @@ URZA_EXPORT int urza_rollout_call(urza_rollout *rollout, uint64_t slot, uint64_t
     bool swapped, interpreted;
     int code;
     if (!rollout)
-        return result_of(fail(&e, ERR_USAGE, "the rollout is NULL"), &e, err);
+        return public_result(fail(&e, ERR_USAGE, "the rollout is NULL"), &e, err);
     int arm = urza_rollout_arm(rollout, slot, step);
     atomic_fetch_add_explicit(&rollout->calls, 1, memory_order_relaxed);
     if (is_sampled(rollout, slot, step, &swapped) &&
@@ -383,13 +373,13 @@ URZA_EXPORT int urza_rollout_open(const urza_rollout_options *options, urza_roll
 {
     struct error e;
     if (!check_options(options, &e))
-        return result_of(false, &e, err);
+        return public_result(false, &e, err);
     struct urza_rollout *rollout = calloc(1, sizeof *rollout);
     if (!rollout)
-        return result_of(fail(&e, ERR_NOMEM, "no memory for a rollout"), &e, err);
+        return public_result(fail(&e, ERR_NOMEM, "no memory for a rollout"), &e, err);
     if (!open_with(rollout, options, &e)) {
         release(rollout);
-        return result_of(false, &e, err);
+        return public_result(false, &e, err);
     }
     *out = rollout;
     return 0;

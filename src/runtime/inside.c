@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/parts_priv.h"
+#include "runtime/runtime_priv.h"
 
 bool tensor_keep(const DLTensor *given, bool with_elements, struct kept_tensor *out,
                  struct error *err)
@@ -41,4 +41,9 @@ void tensor_forget(struct kept_tensor *kept)
 {
     free(kept->dl.data);
     kept->dl.data = NULL;
+}
+
+const struct graft_spec *module_graft(const urza_module *module)
+{
+    return module->graft;
 }

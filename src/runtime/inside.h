@@ -1,5 +1,5 @@
-/* For callers inside this program, beside the public headers: copies of tensors, and calls that
- * tell more. */
+/* For callers inside this program, beside the public headers: copies of tensors, calls that tell
+ * more, and what a module's package says. */
 #ifndef URZA_RUNTIME_INSIDE_H
 #define URZA_RUNTIME_INSIDE_H
 
@@ -8,6 +8,13 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "urza/run.h"
+
+struct graft_spec;
+
+/* Copies *from to *err if the call failed; returns the public code. */
+int public_result(bool ok, const struct error *from, urza_error *err);
+/* What a graft says of itself, as long as the module lives; NULL: it is none. */
+const struct graft_spec *module_graft(const urza_module *module);
 
 /* A dense tensor that owns its memory and shape. It must not be moved. */
 struct kept_tensor {

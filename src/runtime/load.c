@@ -17,6 +17,7 @@
 #include "base/strbuf.h"
 #include "base/compiler.h"
 #include "graph/element.h"
+#include "package/graft_spec.h"
 #include "package/step_spec.h"
 #include "runtime/borrow.h"
 #include "runtime/runtime_priv.h"
@@ -259,6 +260,14 @@ static const char *step_text(struct urza_module *module)
     return text.data;
 }
 
+/* What a graft says of itself; one that says it wrong is none. */
+static const struct graft_spec *graft_of(struct urza_module *module)
+{
+    const struct graft_spec *spec;
+    struct error none;
+    return graft_spec_of(&module->package, &module->arena, &spec, &none) ? spec : NULL;
+}
+
 /* The bytes of a package; borrowed: they stay as they are until the module is unloaded. */
 struct loading {
     const void *bytes;
@@ -280,6 +289,7 @@ static bool read_into(struct urza_module *module, const void *bytes, size_t size
         return false;
     make_infos(module);
     module->step_text = step_text(module);
+    module->graft = graft_of(module);
     uint32_t params = module->package.graph.params.count;
     module->params = ARENA_ARRAY(arena, void *, params);
     module->pending = ARENA_ARRAY(arena, void *, params);

@@ -9,6 +9,7 @@
 #define URZA_RUNTIME_PRIV_H
 
 #include "package/package.h"
+#include "runtime/inside.h"
 #include "runtime/parts_priv.h"
 #include "runtime/shared_priv.h"
 #include "runtime/shapes_priv.h"
@@ -77,7 +78,8 @@ struct urza_module {
 
     const struct package_target *target; /* NULL: calls are interpreted, for this reason: */
     const char *reason;
-    const char *step_text; /* urza_step_text */
+    const char *step_text;          /* urza_step_text */
+    const struct graft_spec *graft; /* NULL: it is none */
     struct image image;
     urza_kernel_fn **kernels; /* by index in the target's table */
     struct urza_runtime *runtime;
@@ -218,8 +220,5 @@ bool fallback_run(struct urza_module *module, struct call_context *context, cons
 struct interp_tensor;
 bool interpreter_sources(const struct urza_module *module, const struct call_context *context,
                          struct arena *arena, struct interp_tensor *out, struct error *err);
-
-/* api.c: copies *from to *err if the call failed; returns the public code. */
-int public_result(bool ok, const struct error *from, urza_error *err);
 
 #endif

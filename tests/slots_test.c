@@ -1,0 +1,529 @@
+/* Slots with compiled grafts: what calls give in each state, beside formulas written out. */
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "support/grafted.h"
+
+enum { ROWS = 7, COUNT = ROWS * GRAFT_FEATURES };
+static const char *const blends[] = {"residual", "lerp", "multiply", "gate"};
+
+static urza_slot *open_slot(urza_slot_options options)
+{
+    urza_slot *slot;
+    urza_error err;
+    options.name = options.name ? options.name : "one";
+    options.train_ticks = options.train_ticks ? options.train_ticks : 2;
+    options.blend_ticks = options.blend_ticks ? options.blend_ticks : 4;
+    must(urza_slot_open(&options, &slot, &err), &err);
+    return slot;
+}
+
+static void plant(urza_slot *slot, urza_module *module)
+{
+    urza_error err;
+    uint32_t seed = 0;
+    must(urza_slot_plant(slot, "seed", module, &seed, &err), &err);
+    assert_true(seed > 0);
+}
+
+static void command(urza_slot *slot, urza_command_kind kind, uint32_t ticks, double target)
+{
+    const urza_command c = {.kind = kind, .ticks = ticks, .target = target};
+    urza_error err;
+    must(urza_slot_command(slot, &c, &err), &err);
+}
+
+/* A row of the blend, and the loss Σ dy·y of all rows, in double. */
+static void seed_row(const double *p[], const double *x, double *s)
+{
+    double t[GRAFT_HIDDEN];
+    for (int i = 0; i < GRAFT_HIDDEN; i++) {
+        t[i] = p[GRAFT_B1][i];
+        for (int k = 0; k < GRAFT_FEATURES; k++)
+            t[i] += p[GRAFT_W1][i * GRAFT_FEATURES + k] * x[k];
+        t[i] = tanh(t[i]);
+    }
+    for (int i = 0; i < GRAFT_FEATURES; i++) {
+        s[i] = p[GRAFT_B2][i];
+        for (int k = 0; k < GRAFT_HIDDEN; k++)
+            s[i] += p[GRAFT_W2][i * GRAFT_HIDDEN + k] * t[k];
+    }
+}
+
+static double blend_value(int blend, double h, double s, double alpha, double gate)
+{
+    switch (blend) {
+    case URZA_RESIDUAL: return h + alpha * s;
+    case URZA_LERP: return (1 - alpha) * h + alpha * s;
+    case URZA_MULTIPLY: return h * (1 + alpha * tanh(s - h));
+    default: return h + alpha * gate * (s - h);
+    }
+}
+
+struct reference {
+    int blend;
+    const double *p[PLACE_PARAMS_MOST];
+    const double *alpha; /* by row */
+    const double *dy;
+};
+
+static double value_of(const struct reference *r, const double *x, const double *h, double *y)
+{
+    double loss = 0;
+    for (int row = 0; row < ROWS; row++) {
+        const double *at = x + row * GRAFT_FEATURES;
+        double s[GRAFT_FEATURES], z = 0;
+        seed_row((const double **)r->p, at, s);
+        if (r->blend == URZA_GATE) {
+            z = r->p[GRAFT_GATE_B][0];
+            for (int k = 0; k < GRAFT_FEATURES; k++)
+                z += r->p[GRAFT_GATE_W][k] * at[k];
+        }
+        for (int k = 0; k < GRAFT_FEATURES; k++) {
+            int i = row * GRAFT_FEATURES + k;
+            double v = blend_value(r->blend, h[i], s[k], r->alpha[row], 1 / (1 + exp(-z)));
+            loss += r->dy[i] * v;
+            if (y)
+                y[i] = v;
+        }
+    }
+    return loss;
+}
+
+static void near(double got, double expected, double bound, const char *what, int64_t at)
+{
+    if (!(fabs(got - expected) <= bound * (1 + fabs(expected))))
+        TEST_FAILED("%s[%lld]: %.17g, expected %.17g", what, (long long)at, got, expected);
+}
+
+/* All values as doubles, and where they are. */
+struct doubles {
+    double x[COUNT], h[COUNT], dy[COUNT], alpha[ROWS], p[PLACE_PARAMS_MOST][64];
+};
+
+static void read_all(const struct place *place, struct doubles *d)
+{
+    for (int i = 0; i < COUNT; i++) {
+        d->x[i] = d->h[i] = place_get(&place->h, i);
+        d->dy[i] = place_get(&place->dy, i);
+    }
+    for (uint32_t k = 0; k < place->params; k++)
+        for (int64_t i = 0; i < place_count(&place->param[k]); i++)
+            d->p[k][i] = place_get(&place->param[k], i);
+}
+
+/* Central differences of the loss by one number. */
+static double slope(const struct reference *r, struct doubles *d, double *number)
+{
+    const double step = 1e-5, was = *number;
+    *number = was + step;
+    double up = value_of(r, d->x, d->h, NULL);
+    *number = was - step;
+    double down = value_of(r, d->x, d->h, NULL);
+    *number = was;
+    return (up - down) / (2 * step);
+}
+
+static void check_gradients(const struct place *place, const struct reference *r, struct doubles *d,
+                            bool through, double boost)
+{
+    double bound = strcmp(place->dtype, "f64") == 0 ? 1e-7 : 1e-4;
+    for (int i = 0; i < COUNT; i++) {
+        double expected = slope(r, d, &d->h[i]) + (through ? slope(r, d, &d->x[i]) : 0);
+        near(place_get(&place->dh, i), expected, bound, "dh", i);
+    }
+    for (uint32_t k = 0; k < place->params; k++)
+        for (int64_t i = 0; i < place_count(&place->dparam[k]); i++)
+            near(place_get(&place->dparam[k], i), boost * slope(r, d, &d->p[k][i]), bound * boost,
+                 urza_param_info(place->module, k)->name, i);
+}
+
+static void check_step(struct place *place, urza_slot *slot, int blend, bool through, bool boost)
+{
+    double y[COUNT], alpha = urza_slot_alpha(slot), loss;
+    struct doubles d;
+    struct reference r = {.blend = blend, .alpha = d.alpha, .dy = d.dy};
+    for (uint32_t k = 0; k < place->params; k++)
+        r.p[k] = d.p[k];
+    for (int i = 0; i < ROWS; i++) {
+        place_set(&place->factors, i, i % 3 == 1 ? 0 : 1);
+        d.alpha[i] = i % 3 == 1 ? 0 : alpha;
+    }
+    read_all(place, &d);
+    place_clear(place);
+    place_step(place, slot, 3, &place->factors);
+    assert_false(place_is_host(place));
+    loss = value_of(&r, d.x, d.h, y);
+    assert_true(isfinite(loss));
+    for (int i = 0; i < COUNT; i++) {
+        near(place_get(&place->y, i), y[i], strcmp(place->dtype, "f64") == 0 ? 1e-13 : 1e-5, "y",
+             i);
+        if (i / GRAFT_FEATURES % 3 == 1)
+            assert_true(place_get(&place->y, i) == place_get(&place->h, i));
+    }
+    check_gradients(place, &r, &d, through, boost && alpha > 0 ? fmin(1 / alpha, 10) : 1);
+}
+
+/* All blends and dtypes, from planting to FOSSILIZED. */
+static void blends_are_their_formulas(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 16; i++) {
+        int blend = i % 4;
+        const char *dtype = i / 4 % 2 ? "f64" : "f32";
+        bool more = i / 8; /* through and boost */
+        urza_module *module = grafted_module(dtype, blends[blend], 0, NULL);
+        urza_slot *slot = open_slot((urza_slot_options){
+            .blend = (urza_blend)blend, .through = more, .boost = more, .hold_ticks = 1});
+        struct place place;
+        place_init(&place, module, dtype, ROWS, 5);
+        plant(slot, module);
+        urza_unload(module);
+        place_reach(&place, slot, URZA_BLENDING, 10);
+        assert_true(urza_slot_alpha(slot) == 0);
+        for (int k = 0; k < 3; k++) {
+            urza_slot_tick(slot, NULL);
+            near(urza_slot_alpha(slot), (k + 1) / 4.0, 1e-7, "alpha", k);
+            check_step(&place, slot, blend, more, more);
+        }
+        place_reach(&place, slot, URZA_HOLDING, 10);
+        assert_true(urza_slot_alpha(slot) == 1);
+        check_step(&place, slot, blend, true, false);
+        const double gain = 1;
+        assert_int_equal(urza_slot_tick(slot, &(urza_metrics){.gain = &gain}), URZA_FOSSILIZED);
+        check_step(&place, slot, blend, true, false);
+        urza_slot_close(slot);
+    }
+}
+
+/* At alpha 1 a lerp is what the seed gives, bit for bit: as a graft of it with h = 0 and alpha 1
+ * as a residual. */
+static void lerp_ends_at_the_seed(void **state)
+{
+    (void)state;
+    urza_module *lerp = grafted_module("f32", "lerp", 0, NULL);
+    urza_module *residual = grafted_module("f32", "residual", 0, NULL);
+    struct place place;
+    urza_error err;
+    float zeros[COUNT] = {0}, ones[ROWS], y[2][COUNT];
+    int64_t shape[1] = {ROWS};
+    place_init(&place, lerp, "f32", ROWS, 5);
+    for (int i = 0; i < ROWS; i++)
+        ones[i] = 1;
+    for (int i = 0; i < 2; i++) {
+        DLTensor inputs[3] = {place.h, place.h, place.h}, out = place.y;
+        urza_tape *tape;
+        if (i == 1)
+            inputs[1].data = zeros;
+        inputs[2] = (DLTensor){.data = ones,
+                               .device = {.device_type = kDLCPU},
+                               .ndim = 1,
+                               .dtype = {kDLFloat, 32, 1},
+                               .shape = shape};
+        out.data = y[i];
+        must(urza_forward_train(i == 0 ? lerp : residual, inputs, 3, place.param, place.params,
+                                &out, 1, &tape, &err),
+             &err);
+        urza_tape_release(tape);
+    }
+    assert_memory_equal(y[0], y[1], sizeof y[0]);
+    urza_unload(lerp);
+    urza_unload(residual);
+}
+
+/* Until it blends, y is h's memory, also where the seed gives NaN or infinity; dh is dy's. */
+static void does_not_disturb_the_host(void **state)
+{
+    (void)state;
+    static const double bad[] = {NAN, INFINITY, -INFINITY, 1e38};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        urza_module *module = grafted_module("f32", "residual", 0, NULL);
+        urza_slot *slot = open_slot((urza_slot_options){.faults_most = 1000});
+        struct place place;
+        double kept[COUNT];
+        place_init(&place, module, "f32", ROWS, 5);
+        memcpy(kept, place.h.data, sizeof kept);
+        place_step(&place, slot, 0, NULL);
+        assert_true(place_is_host(&place) && place.dh.data == place.dy.data);
+        plant(slot, module);
+        place_clear(&place);
+        place_step(&place, slot, 1, NULL);
+        assert_true(place_is_host(&place) && place.dh.data == place.dy.data);
+        assert_true(place_get(&place.dparam[0], 0) == 0);
+        assert_int_equal(urza_slot_tick(slot, NULL), URZA_TRAINING);
+        place_clear(&place);
+        place_step(&place, slot, 2, NULL);
+        assert_true(place_is_host(&place) && place.dh.data == place.dy.data);
+        assert_true(place_get(&place.dparam[0], 0) != 0);
+        for (int64_t k = 0; k < place_count(&place.param[GRAFT_W2]); k++)
+            place_set(&place.param[GRAFT_W2], k, bad[i]);
+        for (uint64_t step = 3; step < 6; step++) {
+            place_clear(&place);
+            place_step(&place, slot, step, NULL);
+            assert_true(place_is_host(&place) && place.dh.data == place.dy.data);
+            assert_memory_equal(kept, place.h.data, sizeof kept);
+            for (uint32_t p = 0; p < place.params; p++)
+                for (int64_t k = 0; k < place_count(&place.dparam[p]); k++)
+                    assert_true(isfinite(place_get(&place.dparam[p], k)));
+        }
+        urza_slot_close(slot);
+        urza_unload(module);
+    }
+}
+
+static uint32_t take_events(urza_slot *slot, urza_slot_event_kind kind, const char *words)
+{
+    urza_slot_event events[300];
+    uint32_t count = 300, found = 0;
+    urza_slot_events(slot, events, &count);
+    for (uint32_t i = 0; i < count; i++)
+        found += events[i].kind == kind && strstr(events[i].reason, words);
+    return found;
+}
+
+/* Whatever goes wrong while it blends, the call gives h, the event says why, three times are
+ * enough, and what the host gives is not the seed's fault. */
+static void faults(void **state)
+{
+    (void)state;
+    urza_module *module = grafted_module("f32", "lerp", 0, NULL);
+    struct place place;
+    place_init(&place, module, "f32", ROWS, 5);
+    static const char *const words[] = {"values are not finite", "w2", "gradients are not finite"};
+    for (int kind = 0; kind < 3; kind++) {
+        urza_slot *slot = open_slot((urza_slot_options){.blend = URZA_LERP, .name = "faults"});
+        plant(slot, module);
+        place_reach(&place, slot, URZA_HOLDING, 20);
+        double was = place_get(&place.param[GRAFT_W2], 3);
+        place_set(&place.h, 4, (double)NAN);
+        place_step(&place, slot, 0, NULL);
+        place_set(&place.h, 4, 0.5);
+        assert_true(place_is_host(&place));
+        assert_int_equal(take_events(slot, URZA_EVENT_HOST, "forward"), 1);
+        for (int i = 0; i < 3; i++) {
+            if (kind == 0)
+                place_set(&place.param[GRAFT_W2], 3, (double)INFINITY);
+            if (kind == 1)
+                place.param[GRAFT_W2].ndim = 1;
+            if (kind == 2) /* dy itself is finite */
+                for (int k = 0; k < COUNT; k++)
+                    place_set(&place.dy, k, 3e38);
+            place_clear(&place);
+            place_step(&place, slot, 1, NULL);
+            assert_true(place_is_host(&place) == (kind < 2));
+            assert_true(place.dh.data == place.dy.data);
+            for (uint32_t k = 0; k < place.params; k++)
+                for (int64_t e = 0; e < place_count(&place.dparam[k]); e++)
+                    assert_true(place_get(&place.dparam[k], e) == 0);
+            assert_int_equal(take_events(slot, URZA_EVENT_FAULT, words[kind]), 1);
+            assert_int_equal(urza_slot_tick(slot, NULL), i < 2 ? URZA_HOLDING : URZA_PRUNED);
+            place_set(&place.param[GRAFT_W2], 3, was);
+            place.param[GRAFT_W2].ndim = 2;
+        }
+        for (int k = 0; k < COUNT; k++)
+            place_set(&place.dy, k, 0.25);
+        place_clear(&place);
+        place_step(&place, slot, 2, NULL);
+        assert_true(place_is_host(&place));
+        for (int i = 0; i < 7; i++)
+            urza_slot_tick(slot, NULL);
+        assert_int_equal(urza_slot_tick(slot, NULL), URZA_DORMANT);
+        urza_slot_close(slot);
+    }
+    urza_unload(module);
+}
+
+/* A trial that fails: a graft of other features, a graft that is none, NaN. */
+static void trials(void **state)
+{
+    (void)state;
+    urza_module *module = grafted_module("f32", "residual", 0, NULL);
+    urza_module *wide = grafted_module("f64", "residual", 0, NULL);
+    urza_module *plain = grafted_module("f32", NULL, 0, NULL);
+    urza_slot *slot = open_slot((urza_slot_options){0});
+    struct place place;
+    urza_error err;
+    uint32_t seed;
+    place_init(&place, module, "f32", ROWS, 5);
+    must_give(urza_slot_plant(slot, "a", plain, NULL, &err), "UnsupportedError", &err, "no graft");
+    urza_slot *lerp = open_slot((urza_slot_options){.blend = URZA_LERP});
+    must_give(urza_slot_plant(lerp, "a", module, NULL, &err), "UnsupportedError", &err,
+              "the graft's blend is residual, and the slot's lerp");
+    urza_slot_close(lerp);
+    must(urza_slot_plant(slot, "wide", wide, &seed, &err), &err);
+    must_give(urza_slot_plant(slot, "b", module, NULL, &err), "UsageError", &err, "GERMINATED");
+    place_step(&place, slot, 0, NULL);
+    assert_true(place_is_host(&place));
+    assert_int_equal(urza_slot_tick(slot, NULL), URZA_PRUNED);
+    assert_int_equal(take_events(slot, URZA_EVENT_FAULT, "dtype"), 1);
+    for (int i = 0; i < 8; i++)
+        urza_slot_tick(slot, NULL);
+    /* On its way, and refused; on its way, and supplied; never come. */
+    must(urza_slot_plant(slot, "late", NULL, &seed, &err), &err);
+    place_step(&place, slot, 0, NULL);
+    assert_int_equal(urza_slot_tick(slot, NULL), URZA_GERMINATED);
+    urza_slot_refuse(slot, seed, "it does not verify");
+    assert_int_equal(take_events(slot, URZA_EVENT_FAULT, "it does not verify"), 1);
+    assert_int_equal(urza_slot_tick(slot, NULL), URZA_PRUNED);
+    must(urza_slot_supply(slot, seed, module, &err), &err); /* too late: nothing happens */
+    for (int i = 0; i < 8; i++)
+        urza_slot_tick(slot, NULL);
+    must(urza_slot_plant(slot, "later", NULL, &seed, &err), &err);
+    must(urza_slot_supply(slot, seed - 1, module, &err), &err); /* of another seed */
+    must(urza_slot_supply(slot, seed, module, &err), &err);
+    place_step(&place, slot, 0, NULL);
+    assert_int_equal(urza_slot_tick(slot, NULL), URZA_TRAINING);
+    command(slot, URZA_COMMAND_PRUNE, 0, 0);
+    assert_int_equal(urza_slot_tick(slot, NULL), URZA_PRUNED);
+    for (int i = 0; i < 8; i++)
+        urza_slot_tick(slot, NULL);
+    must(urza_slot_plant(slot, "never", NULL, &seed, &err), &err);
+    for (int i = 0; i < 999; i++)
+        assert_int_equal(urza_slot_tick(slot, NULL), URZA_GERMINATED);
+    assert_int_equal(urza_slot_tick(slot, NULL), URZA_PRUNED);
+    urza_slot_close(slot);
+    urza_unload(module);
+    urza_unload(wide);
+    urza_unload(plain);
+}
+
+/* ACCUMULATE adds, also what is boosted; factors and strides; nothing wanted; no tape. */
+static void calls_of_all_kinds(void **state)
+{
+    (void)state;
+    urza_module *module = grafted_module("f32", "residual", 0, NULL);
+    urza_slot *slot = open_slot((urza_slot_options){.boost = 1});
+    struct place place;
+    urza_slot_tape *tape;
+    urza_error err;
+    float once[64], y[COUNT];
+    place_init(&place, module, "f32", ROWS, 5);
+    plant(slot, module);
+    place_reach(&place, slot, URZA_BLENDING, 10);
+    urza_slot_tick(slot, NULL);
+    place_step(&place, slot, 0, NULL);
+    memcpy(once, place.dparam[GRAFT_W1].data, sizeof(float) * GRAFT_FEATURES * GRAFT_HIDDEN);
+    memcpy(y, place.y.data, sizeof y);
+    urza_slot_call call = place_call(&place, 0, NULL);
+    urza_slot_gradients gradients = {.dy = &place.dy,
+                                     .dh = &place.dh,
+                                     .params = place.dparam,
+                                     .param_count = place.params,
+                                     .flags = URZA_ACCUMULATE};
+    must(urza_slot_forward(slot, &call, &tape, &err), &err);
+    void *memory = place.dparam[GRAFT_B1].data;
+    place.dparam[GRAFT_B1].data = NULL;
+    must(urza_slot_backward(slot, tape, &gradients, &err), &err);
+    for (int i = 0; i < GRAFT_FEATURES * GRAFT_HIDDEN; i++)
+        near(place_get(&place.dparam[GRAFT_W1], i), 2 * (double)once[i], 1e-6, "twice", i);
+    place.dparam[GRAFT_B1].data = memory;
+    /* h with strides, without a backward pass. */
+    float twice[2 * COUNT];
+    int64_t strides[2] = {2 * GRAFT_FEATURES, 2};
+    DLTensor strided = place.h;
+    for (int i = 0; i < COUNT; i++)
+        twice[2 * i] = (float)place_get(&place.h, i);
+    strided.data = twice;
+    strided.strides = strides;
+    place_clear(&place);
+    call.h = &strided;
+    must(urza_slot_forward(slot, &call, NULL, &err), &err);
+    assert_memory_equal(y, place.y.data, sizeof y);
+    call.h = &place.h;
+    /* Refused: what could not ever work. */
+    DLTensor bad = place.y;
+    call.y = &bad;
+    bad.data = place.h.data;
+    must_give(urza_slot_forward(slot, &call, NULL, &err), "InvalidInputError", &err,
+              "shares memory");
+    bad.data = NULL;
+    must_give(urza_slot_forward(slot, &call, NULL, &err), "InvalidInputError", &err,
+              "y has no memory");
+    call.y = &place.y;
+    call.params = NULL;
+    must_give(urza_slot_forward(slot, &call, NULL, &err), "UsageError", &err, "NULL");
+    call.params = place.param;
+    must(urza_slot_forward(slot, &call, &tape, &err), &err);
+    bad = place.dy;
+    bad.ndim = 1;
+    gradients = (urza_slot_gradients){.dy = &bad, .dh = &place.dh};
+    must_give(urza_slot_backward(slot, tape, &gradients, &err), "InvalidInputError", &err,
+              "dy has not the shape");
+    urza_slot_close(slot);
+    urza_unload(module);
+}
+
+/* Numbers that a seed draws follow from its own stream and the step. */
+static void draws_its_own_numbers(void **state)
+{
+    (void)state;
+    urza_module *module = grafted_module("f32", "residual", 1, NULL);
+    urza_slot *slot = open_slot((urza_slot_options){.random_seed = 9});
+    struct place place;
+    float y[3][COUNT];
+    place_init(&place, module, "f32", ROWS, 5);
+    plant(slot, module);
+    place_reach(&place, slot, URZA_HOLDING, 20);
+    for (int i = 0; i < 3; i++) {
+        place_clear(&place);
+        place_step(&place, slot, i < 2 ? 7 : 8, NULL);
+        memcpy(y[i], place.y.data, sizeof y[i]);
+    }
+    assert_memory_equal(y[0], y[1], sizeof y[0]);
+    assert_memory_not_equal(y[0], y[2], sizeof y[0]);
+    urza_slot_close(slot);
+    urza_unload(module);
+}
+
+static void says_which_layer_is_last(void **state)
+{
+    (void)state;
+    urza_module *module = grafted_module("f32", "gate", 0, NULL);
+    urza_module *plain = grafted_module("f32", NULL, 0, NULL);
+    urza_graft_info *info;
+    urza_error err;
+    must(urza_graft_info_new(module, &info, &err), &err);
+    assert_int_equal(info->blend, URZA_GATE);
+    assert_int_equal(info->last_count, 2);
+    assert_string_equal(info->last[0], "w2");
+    assert_string_equal(info->last[1], "b2");
+    urza_graft_info_free(info);
+    must_give(urza_graft_info_new(plain, &info, &err), "UnsupportedError", &err, "no graft");
+    urza_unload(module);
+    urza_unload(plain);
+}
+
+static void metrics_text(void **state)
+{
+    (void)state;
+    urza_slot *a = open_slot((urza_slot_options){.name = "layer 1"}),
+              *b = open_slot((urza_slot_options){.name = "two"});
+    urza_slot *both[] = {a, b};
+    char text[4096], little[10];
+    urza_slot_tick(a, NULL);
+    size_t size = urza_slot_metrics(both, 2, text, sizeof text);
+    assert_int_equal(size, strlen(text));
+    assert_non_null(strstr(text, "urza_slot_ticks_total{slot=\"layer 1\"} 1\n"));
+    assert_non_null(strstr(text, "urza_slot_state{slot=\"two\"} 0\n"));
+    assert_int_equal(urza_slot_metrics(both, 2, little, sizeof little), size);
+    assert_int_equal(strlen(little), sizeof little - 1);
+    urza_slot_close(a);
+    urza_slot_close(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blends_are_their_formulas),
+        cmocka_unit_test(lerp_ends_at_the_seed),
+        cmocka_unit_test(does_not_disturb_the_host),
+        cmocka_unit_test(faults),
+        cmocka_unit_test(trials),
+        cmocka_unit_test(calls_of_all_kinds),
+        cmocka_unit_test(draws_its_own_numbers),
+        cmocka_unit_test(says_which_layer_is_last),
+        cmocka_unit_test(metrics_text),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,181 @@
+#include "grafted.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/rng.h"
+#include "base/strbuf.h"
+#include "compiler/compile.h"
+
+static void add_param(struct strbuf *out, const char *name, const char *dtype, int rows, int cols)
+{
+    strbuf_printf(out, "%s{\"id\": \"%s\", \"dtype\": \"%s\", \"shape\": [%d",
+                  strcmp(name, "w1") == 0 ? "" : ",", name, dtype, rows);
+    if (cols > 0)
+        strbuf_printf(out, ", %d", cols);
+    strbuf_puts(out, "], \"init\": {\"kind\": \"uniform\", \"low\": -1, \"high\": 1}}");
+}
+
+static void write_blueprint(struct strbuf *out, const char *dtype, int dropout)
+{
+    strbuf_printf(out,
+                  "{\"format\": \"urza.blueprint/1\", \"dims\": {\"B\": {\"min\": 0, \"max\": "
+                  "64}}, \"inputs\": [{\"id\": \"x\", \"dtype\": \"%s\", \"shape\": [\"B\", %d]}],"
+                  "\"params\": [",
+                  dtype, GRAFT_FEATURES);
+    add_param(out, "w1", dtype, GRAFT_HIDDEN, GRAFT_FEATURES);
+    add_param(out, "b1", dtype, GRAFT_HIDDEN, 0);
+    add_param(out, "w2", dtype, GRAFT_FEATURES, GRAFT_HIDDEN);
+    add_param(out, "b2", dtype, GRAFT_FEATURES, 0);
+    strbuf_printf(out,
+                  "], \"nodes\": [{\"id\": \"a\", \"op\": \"linear\", \"in\": [\"x\", \"w1\", "
+                  "\"b1\"]}, {\"id\": \"t\", \"op\": \"tanh\", \"in\": [\"a\"]},"
+                  "{\"id\": \"d\", \"op\": \"dropout\", \"in\": [\"t\"], \"attrs\": {\"p\": %s}},"
+                  "{\"id\": \"s\", \"op\": \"linear\", \"in\": [\"d\", \"w2\", \"b2\"]}],"
+                  "\"outputs\": [\"s\"]}",
+                  dropout ? "0.5" : "0.0");
+}
+
+urza_module *grafted_module(const char *dtype, const char *blend, int dropout,
+                            const urza_load_options *options)
+{
+    struct arena arena;
+    struct strbuf text;
+    struct compile_result result;
+    struct error err;
+    urza_error problem;
+    urza_module *module;
+    urza_load_options load = options ? *options : (urza_load_options){0};
+    arena_init(&arena);
+    strbuf_init(&text, &arena);
+    write_blueprint(&text, dtype, dropout);
+    const struct compile_options compile = {.strategy = STRATEGY_FAST,
+                                            .targets = target_best_here(),
+                                            .training = dropout,
+                                            .backward = true,
+                                            .graft = blend};
+    if (!compile_blueprint(text.data, text.size_bytes, &compile, &arena, &result, &err))
+        TEST_FAILED("%s: %s", err.place, err.message);
+    load.trust = URZA_TRUST_ALLOW_UNSIGNED;
+    must(urza_load_memory(result.package, result.package_bytes, &load, &module, &problem),
+         &problem);
+    arena_release(&arena);
+    return module;
+}
+
+static DLTensor tensor(const struct place *place, void *data, int32_t rank, int64_t *shape)
+{
+    bool wide = strcmp(place->dtype, "f64") == 0;
+    return (DLTensor){.data = data,
+                      .device = {.device_type = kDLCPU},
+                      .ndim = rank,
+                      .dtype = {kDLFloat, wide ? 64 : 32, 1},
+                      .shape = shape};
+}
+
+int64_t place_count(const DLTensor *tensor)
+{
+    int64_t count = 1;
+    for (int32_t i = 0; i < tensor->ndim; i++)
+        count *= tensor->shape[i];
+    return count;
+}
+
+double place_get(const DLTensor *tensor, int64_t at)
+{
+    return tensor->dtype.bits == 64 ? ((double *)tensor->data)[at]
+                                    : (double)((float *)tensor->data)[at];
+}
+
+void place_set(const DLTensor *tensor, int64_t at, double value)
+{
+    if (tensor->dtype.bits == 64)
+        ((double *)tensor->data)[at] = value;
+    else
+        ((float *)tensor->data)[at] = (float)value;
+}
+
+static void fill(const DLTensor *tensor, uint64_t seed, double scale)
+{
+    for (int64_t i = 0; i < place_count(tensor); i++)
+        place_set(tensor, i,
+                  scale == 0 ? (double)NAN : scale * rng_normal(rng_key(seed), (uint64_t)i));
+}
+
+void place_clear(struct place *place)
+{
+    place->y = tensor(place, place->memory[1], 2, place->shape);
+    place->dh = tensor(place, place->memory[3], 2, place->shape);
+    fill(&place->y, 0, 0);
+    fill(&place->dh, 0, 0);
+    for (uint32_t i = 0; i < place->params; i++)
+        fill(&place->dparam[i], 0, 0);
+}
+
+void place_init(struct place *place, urza_module *module, const char *dtype, int64_t rows,
+                uint64_t seed)
+{
+    place->module = module;
+    place->dtype = dtype;
+    place->rows = rows;
+    place->params = urza_param_count(module);
+    place->shape[0] = place->alpha_shape[0] = rows;
+    place->shape[1] = GRAFT_FEATURES;
+    place->h = tensor(place, place->memory[0], 2, place->shape);
+    place->dy = tensor(place, place->memory[2], 2, place->shape);
+    place->factors = tensor(place, place->memory[4], 1, place->alpha_shape);
+    for (uint32_t i = 0; i < place->params; i++) {
+        const urza_tensor_info *info = urza_param_info(module, i);
+        for (int32_t k = 0; k < info->rank; k++)
+            place->param_shapes[i][k] = info->shape[k];
+        place->param[i] =
+            tensor(place, place->param_memory[0][i], info->rank, place->param_shapes[i]);
+        place->dparam[i] =
+            tensor(place, place->param_memory[1][i], info->rank, place->param_shapes[i]);
+        fill(&place->param[i], seed + 10 + i, 0.5);
+    }
+    fill(&place->h, seed, 1);
+    fill(&place->dy, seed + 1, 1);
+    place_clear(place);
+}
+
+int place_is_host(const struct place *place)
+{
+    return place->y.data == place->h.data;
+}
+
+urza_slot_call place_call(struct place *place, uint64_t step, const DLTensor *factors)
+{
+    return (urza_slot_call){.step = step,
+                            .h = &place->h,
+                            .params = place->param,
+                            .param_count = place->params,
+                            .factors = factors,
+                            .y = &place->y};
+}
+
+void place_step(struct place *place, urza_slot *slot, uint64_t step, const DLTensor *factors)
+{
+    urza_slot_tape *tape;
+    urza_error err;
+    const urza_slot_gradients gradients = {
+        .dy = &place->dy, .dh = &place->dh, .params = place->dparam, .param_count = place->params};
+    const urza_slot_call call = place_call(place, step, factors);
+    must(urza_slot_forward(slot, &call, &tape, &err), &err);
+    must(urza_slot_backward(slot, tape, &gradients, &err), &err);
+}
+
+void place_reach(struct place *place, urza_slot *slot, urza_slot_state state, int most)
+{
+    while (urza_slot_state_get(slot) != state && most-- > 0) {
+        place_clear(place);
+        place_step(place, slot, (uint64_t)most, NULL);
+        urza_slot_tick(slot, NULL);
+    }
+    if (urza_slot_state_get(slot) != state)
+        TEST_FAILED("the slot is %s, expected %s", urza_slot_state_name(urza_slot_state_get(slot)),
+                    urza_slot_state_name(state));
+    place_clear(place);
+}
