@@ -1,6 +1,8 @@
 /* The ring of a slot's events. Calls add to it from many threads, and must never wait: who finds it
  * busy for longer than a copy takes, as the child of a fork might for ever, counts the event as
  * lost. */
+#include <stdlib.h>
+
 #include "base/compiler.h"
 #include "layer/slot_priv.h"
 
@@ -25,6 +27,13 @@ void event_add(struct event_ring *ring, const urza_slot_event *event)
 {
     if (!enter(ring)) {
         atomic_fetch_add(&ring->lost, 1);
+        return;
+    }
+    if (!ring->events)
+        ring->events = calloc(EVENTS_MOST, sizeof *ring->events);
+    if (!ring->events) {
+        atomic_fetch_add(&ring->lost, 1);
+        leave(ring);
         return;
     }
     if (ring->count == EVENTS_MOST) {

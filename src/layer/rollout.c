@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/hash.h"
 #include "layer/rollout_priv.h"
 #include "runtime/inside.h"
 
@@ -44,9 +45,10 @@ static uint64_t mix64(uint64_t x)
     return x ^ x >> 31;
 }
 
-static uint64_t hash(uint64_t salt, uint64_t slot, uint64_t step)
+/* Of a salt that was mixed, so that a call mixes twice. Odd multiples keep neighbours apart. */
+static uint64_t hash(uint64_t mixed_salt, uint64_t slot, uint64_t step)
 {
-    return mix64(mix64(salt + mix64(slot + 0x9e3779b97f4a7c15u)) + step);
+    return mix64(mix64(mixed_salt + slot * HASH64_K1) + step * HASH64_K2);
 }
 
 static bool is_listed(const uint64_t *list, uint32_t count, uint64_t slot)
@@ -66,13 +68,13 @@ URZA_EXPORT int urza_rollout_arm(const urza_rollout *rollout, uint64_t slot, uin
         return 0;
     if (parts == PARTS || is_listed(rollout->allow, rollout->allow_count, slot))
         return 1;
-    return hash(rollout->salt, slot, step >> STEPS_OF_ARM) % PARTS < parts;
+    return (hash(rollout->mixed_salt, slot, step >> STEPS_OF_ARM) >> 32) * PARTS >> 32 < parts;
 }
 
 /* Whether both arms run; *out_swapped: the challenger first. */
 static bool is_sampled(const urza_rollout *rollout, uint64_t slot, uint64_t step, bool *out_swapped)
 {
-    uint64_t drawn = hash(~rollout->salt, slot, step);
+    uint64_t drawn = hash(~rollout->mixed_salt, slot, step);
     *out_swapped = drawn >> 63;
     return rungs[atomic_load_explicit(&rollout->rung, memory_order_relaxed)].pairs &&
            drawn % rollout->sample_every == 0 &&
@@ -347,6 +349,7 @@ static bool open_with(struct urza_rollout *rollout, const urza_rollout_options *
     rollout->arms[1] = urza_retain(options->challenger);
     rollout->champion_native = strcmp(urza_target(options->champion), "interpreter") != 0;
     rollout->salt = options->salt;
+    rollout->mixed_salt = mix64(options->salt ^ HASH64_K3);
     rollout->sample_every = options->sample_every > 0 ? options->sample_every : SAMPLE_EVERY;
     rollout->pairs = options->pairs > 0 ? options->pairs : PAIRS;
     rollout->on_event = options->on_event;

@@ -56,7 +56,7 @@ void judge_stop(struct judge *judge); /* what is not judged yet is not */
 
 struct urza_rollout {
     urza_module *arms[2]; /* champion, challenger */
-    uint64_t salt;
+    uint64_t salt, mixed_salt;
     uint32_t sample_every, pairs;
     uint64_t *allow, *block;
     uint32_t allow_count, block_count;

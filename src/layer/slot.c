@@ -177,6 +177,7 @@ URZA_EXPORT void urza_slot_close(urza_slot *slot)
     for (int i = 0; i < TAPES_KEPT; i++)
         tape_free(atomic_load(&slot->tapes[i]));
     urza_handle_free(slot->handle);
+    free(slot->ring.events);
     free((char *)(uintptr_t)slot->options.name);
     free(slot);
 }
@@ -294,6 +295,12 @@ URZA_EXPORT urza_slot_state urza_slot_tick(urza_slot *slot, const urza_metrics *
 {
     if (!slot)
         return URZA_DORMANT;
+    struct machine *m = &slot->machine;
+    if (m->state == URZA_DORMANT && m->waiting == 0) { /* most slots of a large network */
+        m->tick++;
+        atomic_store_explicit(&slot->tick_seen, m->tick, memory_order_relaxed);
+        return URZA_DORMANT;
+    }
     uint64_t norms = atomic_exchange(&slot->norms, 0);
     double squares = take_squares(slot);
     const struct news news = {.trial = (enum trial)atomic_load(&slot->trial),

@@ -98,7 +98,7 @@ struct event_ring {
     atomic_flag busy;
     uint32_t first, count;
     _Atomic uint64_t lost;
-    urza_slot_event events[EVENTS_MOST];
+    urza_slot_event *events; /* of EVENTS_MOST; NULL until the first one comes */
 };
 void event_add(struct event_ring *ring, const urza_slot_event *event);
 
@@ -118,11 +118,7 @@ struct slot_counters {
 };
 
 struct urza_slot {
-    urza_slot_options options; /* with defaults in place of zeros; name is the slot's own */
     struct machine machine;
-    char seed_name[SEED_NAME_BYTES];
-    urza_handle *handle;
-    double parameters; /* elements of all of the seed's parameters */
     _Atomic uint64_t published;
     _Atomic uint64_t tick_seen;
     _Atomic uint32_t seed_seen;
@@ -131,6 +127,10 @@ struct urza_slot {
     _Atomic uint64_t norms;       /* how many gradients there were */
     _Atomic uint64_t square_bits; /* the sum of their squares, a double */
     struct slot_counters counters;
+    double parameters;         /* elements of all of the seed's parameters */
+    urza_slot_options options; /* with defaults in place of zeros; name is the slot's own */
+    char seed_name[SEED_NAME_BYTES];
+    urza_handle *handle;
     struct event_ring ring;
     urza_slot_tape *_Atomic tapes[TAPES_KEPT]; /* that nobody uses */
 };
