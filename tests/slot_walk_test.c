@@ -263,8 +263,9 @@ static void call(struct walk *w)
     }
     if (runs && kind > 2 && m->state == URZA_GERMINATED)
         m->trial = 1;
-    else if (runs && kind > 2) {
-        m->squares += squares_of_gradients(p);
+    else if (runs && kind > 2 && !silent) {
+        double alpha = blends ? (double)(float)m->alpha : 1;
+        m->squares += squares_of_gradients(p) / (alpha * alpha);
         m->norms++;
     }
     if (!runs || kind < 2 || m->state == URZA_GERMINATED)

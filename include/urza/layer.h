@@ -19,7 +19,8 @@
  * tick → EMBARGOED, which lasts embargo_ticks → RESETTING → the next tick DORMANT
  *
  * From TRAINING to HOLDING, faults_most faults → PRUNED. A fault is a call with an error or values
- * that are not finite where the host's are, or gradients that explode (urza/governor.h says when).
+ * that are not finite where the host's are, or gradients that explode, divided by alpha
+ * (urza/governor.h says when).
  * The gradient ratio is (|g_s| / |g_h|)·sqrt(N_h / N_s): norms of the gradients by the seed's
  * parameters and by the host's, and how many there are; it is asked for where the host tells its
  * norm.

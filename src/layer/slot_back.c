@@ -225,8 +225,9 @@ static void back(struct urza_slot_tape *tape, const urza_slot_gradients *call)
     }
     give_dh(call, &parts);
     give_params(call, &parts, boost);
-    if (call->param_count > 0)
-        slot_add_gradient(slot, squares);
+    /* As they would be at alpha 1, or a ramp would look like an explosion. */
+    if (call->param_count > 0 && tape->alpha > 0)
+        slot_add_gradient(slot, squares / (tape->alpha * tape->alpha));
 }
 
 /* Gradients are written to the host's memory, or come from dense memory. */
