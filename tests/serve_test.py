@@ -60,11 +60,28 @@ class Compile(ServedCase):
 
     def test_legal_hints_degrade_visibly(self):
         answer = self.compile(tiny("less", 8), target_hardware="cuda", precision="fp16",
-                              strategy="emergency", expected_workload="training")
+                              strategy="emergency")
         what = {item["what"] for item in answer["metadata"]["degraded"]}
-        self.assertEqual(what, {"target_hardware", "precision", "expected_workload"})
+        self.assertEqual(what, {"target_hardware", "precision"})
         kernel = self.get("/api/v1/kernels/" + answer["kernel_id"]).json()
         self.assertEqual((kernel["precision"], kernel["strategy"]), ("fp32", "emergency"))
+
+    def test_training_and_grafts(self):
+        ir = chain("trained", 12, "linear", "relu", "linear")
+        plain = self.compile(ir, strategy="fast")
+        for hints, words in (({"expected_workload": "training"}, [b"forward_train"]),
+                             ({"expected_workload": "training", "graft": "lerp"},
+                              [b"forward_train", b'"blend":"lerp"'])):
+            answer = self.compile(ir, strategy="fast", **hints)
+            self.assertEqual(answer["metadata"]["degraded"], plain["metadata"]["degraded"])
+            self.assertNotEqual(answer["kernel_id"], plain["kernel_id"])
+            package = self.get("/kernel/" + answer["kernel_id"]).body
+            for word in words:
+                self.assertIn(word, package)
+        narrow = chain("narrow", 12, "linear")
+        narrow["nodes"][1]["attributes"]["out_features"] = 6
+        self.check_error(self.server.compile(narrow, graft="residual"), 400,
+                         "InvalidBlueprintError", "narrow")
 
     def test_aggressive_measures(self):
         ir = chain("measured", 96, "linear", "relu", "linear")
@@ -87,7 +104,7 @@ class Compile(ServedCase):
                       {"optimization_level": 3}, {"optimization_level": "2"},
                       {"expected_batch_size": 0}, {"expected_batch_size": 1 << 40},
                       {"optimize_memory": "yes"}, {"color": "red"}, {"strategy": None},
-                      {"target_hardware": "x86-64-v3,"}, {"target_hardware": ""}):
+                      {"target_hardware": "x86-64-v3,"}, {"target_hardware": ""}, {"graft": "sum"}):
             with self.subTest(hints=hints):
                 self.check_error(self.server.compile(tiny("bad"), **hints), 400,
                                  "InvalidRequestError", "bad")

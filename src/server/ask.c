@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "base/json.h"
 #include "base/strbuf.h"
+#include "package/graft_spec.h"
 #include "package/package.h"
 #include "server/settings.h"
 
@@ -20,9 +21,15 @@ size_t text_length(const char *text)
 
 static const char *const precisions[] = {"fp32", "fp16", "bf16", "int8", NULL};
 static const char *const workloads[] = {"inference", "training", "latency", "throughput", NULL};
-const char *const hint_names[] = {
-    "target_hardware", "expected_batch_size", "precision",         "optimization_level",
-    "strategy",        "optimize_memory",     "expected_workload", NULL};
+const char *const hint_names[] = {"target_hardware",
+                                  "expected_batch_size",
+                                  "precision",
+                                  "optimization_level",
+                                  "strategy",
+                                  "optimize_memory",
+                                  "expected_workload",
+                                  "graft",
+                                  NULL};
 
 static void ignore_hint(struct ask *ask, const char *what, const char *why)
 {
@@ -96,13 +103,22 @@ static bool take_workload(const char *text, struct ask *ask, struct error *err)
         if (strcmp(text, workloads[i]) != 0)
             continue;
         ask->hints.expected_workload = workloads[i];
-        if (strcmp(text, "training") == 0)
-            ignore_hint(ask, "expected_workload", "no gradients in this build yet: inference");
+        ask->hints.backward = strcmp(text, "training") == 0;
         return true;
     }
     return fail(err, ERR_JSON,
                 "hint 'expected_workload' is '%.60s': inference, training, latency or throughput",
                 text);
+}
+
+static bool take_graft(const char *text, struct ask *ask, struct error *err)
+{
+    enum graft_blend blend;
+    struct error none;
+    if (*text != '\0' && !graft_blend_from_name(text, &blend, &none))
+        return fail(err, ERR_JSON, "hint 'graft' is '%.60s': " GRAFT_BLENDS, text);
+    ask->hints.graft = *text != '\0' ? graft_blend_name(blend) : "";
+    return true;
 }
 
 static bool take_numbers(const json_t *object, struct ask *ask, struct error *err)
@@ -128,11 +144,12 @@ static void print_hints(struct arena *arena, struct ask *ask)
 {
     const struct hints *hints = &ask->hints;
     struct strbuf text;
-    json_t *object = json_pack(
-        "{s:s, s:i, s:s, s:i, s:s, s:b, s:s}", hint_names[0], hints->target_hardware, hint_names[1],
-        (int)hints->expected_batch_size, hint_names[2], hints->precision, hint_names[3],
-        (int)hints->optimization_level, hint_names[4], strategy_name(hints->strategy),
-        hint_names[5], (int)hints->optimize_memory, hint_names[6], hints->expected_workload);
+    json_t *object =
+        json_pack("{s:s, s:i, s:s, s:i, s:s, s:b, s:s, s:s}", hint_names[0], hints->target_hardware,
+                  hint_names[1], (int)hints->expected_batch_size, hint_names[2], hints->precision,
+                  hint_names[3], (int)hints->optimization_level, hint_names[4],
+                  strategy_name(hints->strategy), hint_names[5], (int)hints->optimize_memory,
+                  hint_names[6], hints->expected_workload, hint_names[7], hints->graft);
     strbuf_init(&text, arena);
     json_write_canonical(object, &text);
     json_decref(object);
@@ -143,24 +160,27 @@ bool ask_hints(const struct settings *settings, const json_t *object, struct are
                struct ask *out, struct error *err)
 {
     const char *hardware = settings->target_hardware, *strategy = settings->strategy;
-    const char *precision = NULL, *workload = NULL;
+    const char *precision = NULL, *workload = NULL, *graft = NULL;
     struct ask ask = {.cache_key = ""};
     ask.hints = (struct hints){.precision = "",
                                .expected_workload = "",
+                               .graft = "",
                                .optimization_level = settings->optimization_level};
     if (object && !json_is_object(object))
         return fail(err, ERR_JSON, "hints are not an object");
-    if (object && (!json_only_keys(object, hint_names, err) ||
-                   !json_opt_string(object, "target_hardware", &hardware, err) ||
-                   !json_opt_string(object, "strategy", &strategy, err) ||
-                   !json_opt_string(object, "precision", &precision, err) ||
-                   !json_opt_string(object, "expected_workload", &workload, err) ||
-                   !take_numbers(object, &ask, err)))
+    if (object &&
+        (!json_only_keys(object, hint_names, err) ||
+         !json_opt_string(object, "target_hardware", &hardware, err) ||
+         !json_opt_string(object, "strategy", &strategy, err) ||
+         !json_opt_string(object, "precision", &precision, err) ||
+         !json_opt_string(object, "expected_workload", &workload, err) ||
+         !json_opt_string(object, "graft", &graft, err) || !take_numbers(object, &ask, err)))
         return false;
     if (!take_hardware(hardware, arena, &ask, err) ||
         !take_strategy(settings, strategy, &ask, err) ||
         (precision && !take_precision(precision, &ask, err)) ||
-        (workload && !take_workload(workload, &ask, err)))
+        (workload && !take_workload(workload, &ask, err)) ||
+        (graft && !take_graft(graft, &ask, err)))
         return false;
     print_hints(arena, &ask);
     *out = ask;
@@ -270,8 +290,8 @@ static const char *copy_text(struct arena *arena, const char *text)
     return text ? arena_strdup(arena, text) : NULL;
 }
 
-/* Members that are not copied here are values or static: the names of precisions and workloads, the
- * reasons in `ignored`. */
+/* Members that are not copied here are values or static: the names of precisions, workloads and
+ * blends, the reasons in `ignored`. */
 void ask_copy(const struct ask *ask, struct arena *arena, struct ask *out)
 {
     *out = *ask;

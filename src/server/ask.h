@@ -25,6 +25,8 @@ struct hints {
     enum strategy strategy;
     bool optimize_memory;
     const char *expected_workload; /* "inference", "training", "latency", "throughput"; "" */
+    bool backward;                 /* for training: the package has its backward pass */
+    const char *graft;             /* the name of a blend; "": no graft */
 };
 
 #define ASK_IGNORED_MOST 5

@@ -402,6 +402,8 @@ static bool build(struct server *server, struct task *task, enum strategy strate
     request.compile.targets = task->ask.hints.targets;
     request.compile.strategy = strategy;
     request.compile.plain = task->ask.hints.optimization_level == 0;
+    request.compile.backward = task->ask.hints.backward;
+    request.compile.graft = *task->ask.hints.graft != '\0' ? task->ask.hints.graft : NULL;
     uint64_t begin_ns = clock_ns();
     bool ok = build_run(&request, &task->arena, out, err);
     if (!ok && err->code == ERR_NOMEM && atomic_load(&task->step) != BUILD_SIGN)
