@@ -253,7 +253,9 @@ static void does_not_disturb_the_host(void **state)
         assert_true(place_get(&place.dparam[0], 0) == 0);
         assert_int_equal(urza_slot_tick(slot, NULL), URZA_TRAINING);
         place_clear(&place);
-        place_step(&place, slot, 2, NULL);
+        for (int row = 0; row < ROWS; row++) /* learning goes on in rows that are measured */
+            place_set(&place.factors, row, 0);
+        place_step(&place, slot, 2, &place.factors);
         assert_true(place_is_host(&place) && place.dh.data == place.dy.data);
         assert_true(place_get(&place.dparam[0], 0) != 0);
         for (int64_t k = 0; k < place_count(&place.param[GRAFT_W2]); k++)
@@ -454,26 +456,82 @@ static void calls_of_all_kinds(void **state)
     urza_unload(module);
 }
 
-/* Numbers that a seed draws follow from its own stream and the step. */
+/* A step of a seed that drops elements: which ones follows from the slot's random_seed, the seed's
+ * number and the step. */
+static void drawn_step(struct place *place, urza_slot *slot, uint64_t step, float *y)
+{
+    place_clear(place);
+    place_step(place, slot, step, NULL);
+    memcpy(y, place->y.data, sizeof(float) * COUNT);
+}
+
 static void draws_its_own_numbers(void **state)
 {
     (void)state;
     urza_module *module = grafted_module("f32", "residual", 1, NULL);
     urza_slot *slot = open_slot((urza_slot_options){.random_seed = 9});
+    urza_slot *other = open_slot((urza_slot_options){.random_seed = 10});
     struct place place;
-    float y[3][COUNT];
+    float y[5][COUNT];
     place_init(&place, module, "f32", ROWS, 5);
     plant(slot, module);
+    plant(other, module);
     place_reach(&place, slot, URZA_HOLDING, 20);
-    for (int i = 0; i < 3; i++) {
-        place_clear(&place);
-        place_step(&place, slot, i < 2 ? 7 : 8, NULL);
-        memcpy(y[i], place.y.data, sizeof y[i]);
-    }
+    place_reach(&place, other, URZA_HOLDING, 20);
+    drawn_step(&place, slot, 7, y[0]);
+    drawn_step(&place, slot, 7, y[1]);
+    drawn_step(&place, slot, 8, y[2]);
+    drawn_step(&place, other, 7, y[3]);
+    command(slot, URZA_COMMAND_PRUNE, 0, 0);
+    for (int i = 0; i < 8; i++)
+        urza_slot_tick(slot, NULL);
+    plant(slot, module);
+    place_reach(&place, slot, URZA_HOLDING, 20);
+    drawn_step(&place, slot, 7, y[4]);
     assert_memory_equal(y[0], y[1], sizeof y[0]);
-    assert_memory_not_equal(y[0], y[2], sizeof y[0]);
+    for (int i = 2; i < 5; i++)
+        assert_memory_not_equal(y[0], y[i], sizeof y[0]);
     urza_slot_close(slot);
+    urza_slot_close(other);
     urza_unload(module);
+}
+
+static uint32_t modules_of(const urza_runtime *runtime)
+{
+    urza_runtime_stats stats;
+    urza_runtime_stats_get(runtime, &stats);
+    return stats.modules;
+}
+
+/* A slot has its seed's module from planting to pruning, a tape until it is used. */
+static void gives_modules_back(void **state)
+{
+    (void)state;
+    urza_runtime *runtime;
+    urza_error err;
+    must(urza_runtime_new(NULL, &runtime, &err), &err);
+    urza_module *module =
+        grafted_module("f32", "residual", 0, &(urza_load_options){.runtime = runtime});
+    urza_slot *slot = open_slot((urza_slot_options){0});
+    urza_slot_tape *tape;
+    struct place place;
+    place_init(&place, module, "f32", ROWS, 5);
+    plant(slot, module);
+    urza_unload(module);
+    place_reach(&place, slot, URZA_HOLDING, 20);
+    assert_int_equal(modules_of(runtime), 1);
+    const urza_slot_call call = place_call(&place, 0, NULL);
+    must(urza_slot_forward(slot, &call, &tape, &err), &err);
+    command(slot, URZA_COMMAND_PRUNE, 0, 0);
+    assert_int_equal(urza_slot_tick(slot, NULL), URZA_PRUNED);
+    assert_int_equal(modules_of(runtime), 1);
+    const urza_slot_gradients gradients = {
+        .dy = &place.dy, .dh = &place.dh, .params = place.dparam, .param_count = place.params};
+    must(urza_slot_backward(slot, tape, &gradients, &err), &err);
+    assert_true(place_get(&place.dparam[0], 0) != 0);
+    assert_int_equal(modules_of(runtime), 0);
+    urza_slot_close(slot);
+    urza_runtime_release(runtime);
 }
 
 static void says_which_layer_is_last(void **state)
@@ -522,6 +580,7 @@ int main(void)
         cmocka_unit_test(trials),
         cmocka_unit_test(calls_of_all_kinds),
         cmocka_unit_test(draws_its_own_numbers),
+        cmocka_unit_test(gives_modules_back),
         cmocka_unit_test(says_which_layer_is_last),
         cmocka_unit_test(metrics_text),
     };

@@ -106,6 +106,25 @@ static void leaves_good_losses_alone(void **state)
     }
 }
 
+/* Both bounds count: 6σ where numbers are noisy, three times the mean where they are not. */
+static void both_bounds(void **state)
+{
+    (void)state;
+    static const struct {
+        double noise, jump;
+        bool explodes;
+    } rows[] = {{0.001, 2.9, false}, {0.001, 3.1, true}, {0.9, 3.5, false}, {0.9, 8, true}};
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        struct detector d = {0};
+        bool alarm = false;
+        for (int i = 0; i < 200; i++)
+            assert_false(detector_observe(&d, 1 + (i % 2 ? rows[r].noise : -rows[r].noise)));
+        for (int i = 0; i < 3; i++)
+            alarm |= detector_observe(&d, rows[r].jump);
+        assert_int_equal(alarm, rows[r].explodes);
+    }
+}
+
 static void refuses(void **state)
 {
     (void)state;
@@ -125,6 +144,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(rolls_back),
                                        cmocka_unit_test(leaves_good_losses_alone),
-                                       cmocka_unit_test(refuses)};
+                                       cmocka_unit_test(both_bounds), cmocka_unit_test(refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,15 +72,13 @@ static bool try_seed(struct urza_slot_tape *tape, const struct forward_call *cal
     *out_fault = false;
     if (!tensor_keep(call->given.h, true, &h, &e))
         return public_result(false, &e, why) == 0;
-    struct forward_call with = *call;
-    with.given.factors = NULL;
-    bool ok = run(tape, &with, 0, out, why, out_fault);
+    bool ok = run(tape, call, 0, out, why, out_fault);
     if (ok && memcmp(out->data, h.dl.data, tensor_count(out) * values_bytes(out->dtype)) != 0) {
         snprintf(why->message, sizeof why->message, "with alpha 0 it does not give h");
         ok = false;
     }
     tensor_forget(&h);
-    return ok && run(tape, &with, 1, out, why, out_fault);
+    return ok && run(tape, call, 1, out, why, out_fault);
 }
 
 /* A seed that does not blend yet: the result is h, and what it gives is for its gradients alone. */
