@@ -127,8 +127,8 @@ static bool view_tensor(struct lease *lease, const struct role *role, DLTensor *
     return true;
 }
 
-/* Of memory that may not be written says so, in the place of what the array said. */
-static bool get_view(PyObject *array, const struct role *role, Py_buffer *out)
+/* Of memory that may not be written says so, in the place of what the array said; *out_final. */
+static bool get_view(PyObject *array, const struct role *role, Py_buffer *out, bool *out_final)
 {
     if (PyObject_GetBuffer(array, out, role->writable ? PyBUF_RECORDS : PyBUF_RECORDS_RO) == 0)
         return true;
@@ -146,12 +146,15 @@ static bool get_view(PyObject *array, const struct role *role, Py_buffer *out)
     Py_XDECREF(value);
     Py_XDECREF(trace);
     PyErr_Format(PyExc_TypeError, "%s '%s': the array is read-only", role->what, role->name);
+    *out_final = true;
     return false;
 }
 
-static bool by_buffer(PyObject *array, const struct role *role, struct lease *lease, DLTensor *out)
+static bool by_buffer(PyObject *array, const struct role *role, struct lease *lease, DLTensor *out,
+                      bool *out_final)
 {
-    if (!get_view(array, role, &lease->view))
+    *out_final = false;
+    if (!get_view(array, role, &lease->view, out_final))
         return false;
     lease->form = LEASE_VIEW;
     if (!lease->view.suboffsets && view_tensor(lease, role, out))
@@ -287,9 +290,10 @@ static bool by_table(struct state *state, PyObject *array, struct kind *kind,
     return false;
 }
 
-/* The tensor in a capsule, which stays in it. */
-static bool capsule_tensor(struct state *state, PyObject *capsule, const struct role *role,
-                           DLTensor *out)
+/* The tensor in a capsule, which stays in it. The older form does not say whether the memory may be
+ * written: JAX's may not, PyTorch's may. */
+static bool capsule_tensor(struct state *state, PyObject *capsule, const struct kind *kind,
+                           const struct role *role, DLTensor *out)
 {
     if (PyCapsule_IsValid(capsule, "dltensor_versioned")) {
         const DLManagedTensorVersioned *managed =
@@ -304,6 +308,8 @@ static bool capsule_tensor(struct state *state, PyObject *capsule, const struct 
     }
     if (PyCapsule_IsValid(capsule, "dltensor")) {
         const DLManagedTensor *managed = PyCapsule_GetPointer(capsule, "dltensor");
+        if (!kind->grad && read_only(role, DLPACK_READ_ONLY))
+            return false;
         return take_tensor(state, role, &managed->dl_tensor, out);
     }
     bool used = PyCapsule_IsValid(capsule, "used_dltensor") ||
@@ -341,8 +347,8 @@ static bool check_device(struct state *state, PyObject *array, const struct role
     return ok;
 }
 
-static bool by_capsule(struct state *state, PyObject *array, const struct role *role,
-                       struct lease *lease, DLTensor *out)
+static bool by_capsule(struct state *state, PyObject *array, const struct kind *kind,
+                       const struct role *role, struct lease *lease, DLTensor *out)
 {
     PyObject *method = PyObject_GetAttr(array, state->name_dlpack), *capsule = NULL;
     if (!method) {
@@ -360,7 +366,7 @@ static bool by_capsule(struct state *state, PyObject *array, const struct role *
         return false;
     lease->form = LEASE_OBJECT;
     lease->object = capsule;
-    if (capsule_tensor(state, capsule, role, out))
+    if (capsule_tensor(state, capsule, kind, role, out))
         return true;
     lease_end(lease);
     return false;
@@ -370,30 +376,32 @@ static bool by_capsule(struct state *state, PyObject *array, const struct role *
 static bool by_bits(struct state *state, PyObject *array, const struct role *role,
                     struct lease *lease, DLTensor *out)
 {
-    bool ok;
+    bool ok, final;
     PyObject *bits = call_helper(state, "bits", array, NULL);
     if (!bits)
         return false;
-    ok = bits != Py_None && by_buffer(bits, role, lease, out);
+    ok = bits != Py_None && by_buffer(bits, role, lease, out, &final);
     Py_DECREF(bits); /* the buffer holds it */
     if (ok)
         out->dtype = (DLDataType){kDLBfloat, 16, 1};
     return ok;
 }
 
-/* The exception stays if nothing else can describe the array. */
-static bool by_other(struct state *state, PyObject *array, const struct role *role,
-                     struct lease *lease, DLTensor *out)
+/* If nothing else can describe the array, what the buffer said stays; of an output, whether it may
+ * be written matters more. */
+static bool by_other(struct state *state, PyObject *array, const struct kind *kind,
+                     const struct role *role, struct lease *lease, DLTensor *out)
 {
     PyObject *type, *value, *trace;
     PyErr_Fetch(&type, &value, &trace);
-    if (by_bits(state, array, role, lease, out) ||
-        (!PyErr_Occurred() && PyObject_HasAttr(array, state->name_dlpack) &&
-         by_capsule(state, array, role, lease, out))) {
+    bool ok = by_bits(state, array, role, lease, out) ||
+              (!PyErr_Occurred() && PyObject_HasAttr(array, state->name_dlpack) &&
+               by_capsule(state, array, kind, role, lease, out));
+    if (ok || (role->writable && PyErr_Occurred())) {
         Py_XDECREF(type);
         Py_XDECREF(value);
         Py_XDECREF(trace);
-        return true;
+        return ok;
     }
     PyErr_Clear();
     PyErr_Restore(type, value, trace);
@@ -403,14 +411,16 @@ static bool by_other(struct state *state, PyObject *array, const struct role *ro
 bool array_tensor(struct state *state, PyObject *array, struct kind *kind, const struct role *role,
                   struct lease *lease, DLTensor *out)
 {
+    bool final;
     lease->form = LEASE_NONE;
     if (kind->grad && grad_refused(state, array, kind, role))
         return false;
     if (kind->table)
         return by_table(state, array, kind, role, lease, out);
     if (!PyObject_CheckBuffer(array))
-        return by_capsule(state, array, role, lease, out);
-    return by_buffer(array, role, lease, out) || by_other(state, array, role, lease, out);
+        return by_capsule(state, array, kind, role, lease, out);
+    return by_buffer(array, role, lease, out, &final) ||
+           (!final && by_other(state, array, kind, role, lease, out));
 }
 
 void lease_end(struct lease *lease)

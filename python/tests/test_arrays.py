@@ -153,7 +153,7 @@ class Arrays(Case):
         x.flags.writeable = False
         self.same(self.add(x, self.y))
         self.same(self.add(np.frombuffer(x.tobytes(), np.float32).reshape(5, 8), self.y))
-        for out in (x, Wrapped(x)):
+        for out in (x, Wrapped(x), Wrapped(self.x.copy(), old=True)):
             with self.assertRaisesRegex(TypeError, "output 'z': the array is read-only"):
                 self.add(self.x, self.y, out=out)
 

@@ -39,6 +39,10 @@ class Jax(Case):
     def test_outputs_are_read_only(self):
         with self.assertRaisesRegex(TypeError, "output 'z': the array is read-only"):
             self.add(self.x, self.y, out=jnp.zeros((5, 8), jnp.float32))
+        module = urza.load(self.compile("bf16", moved("bf16")))
+        out = jnp.zeros((4, 6), jnp.bfloat16), jnp.zeros(1, jnp.bfloat16)
+        with self.assertRaisesRegex(TypeError, "output 'z': the array is read-only"):
+            module(jnp.ones((4, 3), jnp.bfloat16), jnp.ones((), jnp.bfloat16), out=out)
 
     def test_out_of_numpy(self):
         out = np.empty((5, 8), np.float32)
