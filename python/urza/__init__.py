@@ -9,9 +9,10 @@ import re
 
 from . import _store, _urza
 from ._urza import *  # noqa: F403  the exceptions and types, whose list the runtime has
+from ._client import Client
 from ._urza import DimInfo, Error, Module, Tensor, TensorInfo, __version__
 
-__all__ = ["DimInfo", "Error", "Module", "Tensor", "TensorInfo", "load"]
+__all__ = ["Client", "DimInfo", "Error", "Module", "Tensor", "TensorInfo", "load"]
 __all__ += [name for name, value in vars(_urza).items()
             if isinstance(value, type) and issubclass(value, Error) and value is not Error]
 
@@ -37,11 +38,12 @@ def _restore(kernel_id, threads, keys, allow_unsigned):
 copyreg.pickle(Module, lambda module: (_restore, (module.kernel_id, *module._options)))
 
 
-def load(package, threads=1, trust=(), allow_unsigned=False):
+def load(package, client=None, threads=1, trust=(), allow_unsigned=False):
     """Loads a package and returns a Module.
 
     package: a path, the bytes of a package, or a kernel's id ("kernel-…"), which is looked up among
-        the packages of this user: those loaded from a file before.
+        the packages of this user: those loaded from a file before, and those that a client fetched.
+    client: a urza.Client, which fetches an id or an alias that is not here.
     threads: how many threads a call uses, this one included.
     trust: public keys whose signatures are accepted besides the user's own and those that the user
         trusts (`urza keys`); each 64 hexadecimal digits.
@@ -59,12 +61,25 @@ def load(package, threads=1, trust=(), allow_unsigned=False):
         return _urza.load(None, package, options, kept)
     path = os.fspath(package)
     is_id = isinstance(path, str) and _store.ID.fullmatch(path)
-    if is_id:
-        module = _urza.load(os.fsencode(_store.path_of(path)), None, options, kept)
-    else:
+    if client is None and not is_id:
         module = _urza.load(os.fsencode(path), None, options, kept)
         _store.keep_link(module.kernel_id, os.fsdecode(path))
-    if is_id and module.kernel_id != path:
-        raise _store.error("InvalidPackageError", f"it holds another kernel, {module.kernel_id}",
-                           path)
+        return module
+    if is_id:
+        try:
+            module = _urza.load(os.fsencode(_store.path_of(path)), None, options, kept)
+            if module.kernel_id == path:
+                return module
+            raise _store.error("InvalidPackageError", f"it holds another kernel, "
+                               f"{module.kernel_id}", path)
+        except Error:  # the client has another copy, perhaps
+            if client is None:
+                raise
+    data, said = client._package(path)
+    module = _urza.load(None, data, options, kept)
+    wanted = path if is_id else said
+    if wanted is not None and module.kernel_id != wanted:
+        raise _store.error("InvalidPackageError", f"the package is another kernel, "
+                           f"{module.kernel_id}", path)
+    _store.keep_bytes(module.kernel_id, data)
     return module

@@ -50,8 +50,8 @@ def path_of(kernel_id):
     path = folder and os.path.join(folder, f"{kernel_id}.urza")
     if path and os.path.exists(path):
         return path
-    raise error("NotFoundError", "no package of this id is on this machine; load it from a file "
-                "once", kernel_id)
+    raise error("NotFoundError", "no package of this id is on this machine; load it from a file or "
+                "by a client once", kernel_id)
 
 
 def _place(folder, kernel_id, make):
@@ -73,3 +73,13 @@ def keep_link(kernel_id, path):
     folder = packages()
     if folder and not os.path.exists(os.path.join(folder, f"{kernel_id}.urza")):
         _place(folder, kernel_id, lambda fresh: os.symlink(os.path.abspath(path), fresh))
+
+
+def keep_bytes(kernel_id, data):
+    """Stores a package that came from a registry."""
+    def write(fresh):
+        with open(fresh, "xb") as file:
+            file.write(data)
+    folder = packages()
+    if folder:
+        _place(folder, kernel_id, write)
