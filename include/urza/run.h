@@ -89,6 +89,7 @@ typedef struct urza_load_options {
     /* Whose threads and working memory the module uses; then threads, parallel and its user are the
      * runtime's, and must not be given here. NULL: those of its own. */
     urza_runtime *runtime;
+    const char *home; /* folder whose trusted keys are accepted too (`urza keys`); NULL: none */
 } urza_load_options;
 
 /* A package has at most 1 TiB, and a file at most half the machine's memory: larger ones are

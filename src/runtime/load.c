@@ -275,16 +275,36 @@ struct loading {
     bool borrowed;
 };
 
+/* The keys that options give, and those of the folder that it names. */
+static bool keys_of(const urza_load_options *options, struct arena *arena, struct trusted_keys *out,
+                    struct error *err)
+{
+    struct trusted_keys local = {NULL, 0};
+    if (options->home && !keys_trusted(options->home, arena, &local, err))
+        return false;
+    size_t given = options->trusted_key_count, both = given + local.count;
+    uint8_t(*keys)[32] = arena_array(arena, both + 1, sizeof *keys);
+    if (both > UINT32_MAX)
+        return fail(err, ERR_LIMIT, "%zu keys are too many", both);
+    if (given > 0)
+        memcpy(keys, options->trusted_keys, given * sizeof *keys);
+    if (local.count > 0)
+        memcpy(keys + given, local.keys, local.count * sizeof *keys);
+    *out = (struct trusted_keys){(const uint8_t(*)[32])keys, (uint32_t)both};
+    return true;
+}
+
 /* Fills everything that lives in the module's arena. */
 static bool read_into(struct urza_module *module, const void *bytes, size_t size,
                       const urza_load_options *options, struct error *err)
 {
     struct arena *arena = &module->arena;
-    struct trusted_keys trusted = {options->trusted_keys, options->trusted_key_count};
+    struct trusted_keys trusted;
     const struct trust trust = {options->trust == URZA_TRUST_ALLOW_UNSIGNED ? TRUST_ALLOW_UNSIGNED
                                                                             : TRUST_REQUIRE,
                                 &trusted};
-    if (!package_read(bytes, size, &trust, arena, &module->package, err) ||
+    if (!keys_of(options, arena, &trusted, err) ||
+        !package_read(bytes, size, &trust, arena, &module->package, err) ||
         !choose_target(module, options->target, err))
         return false;
     make_infos(module);

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/compiler.h"
@@ -244,6 +246,40 @@ static void trusts_as_told(void **state)
     test_package_free(&without);
 }
 
+/* Keys of a folder are trusted besides those that are given; a folder that others may write to is
+ * refused, whatever else is trusted. */
+static void trusts_keys_of_a_folder(void **state)
+{
+    (void)state;
+    char home[] = "/tmp/urza-load-XXXXXX", command[80];
+    struct test_package package;
+    struct signing_key key;
+    struct error error;
+    urza_error err;
+    urza_module *module = NULL;
+    assert_non_null(mkdtemp(home));
+    const urza_load_options options = {.home = home};
+    assert_true(keys_open(home, &key, &error));
+    test_package_make(&package, "4*B", &key);
+    const void *bytes = package.bytes.data;
+    size_t size = package.bytes.size_bytes;
+    must_work(urza_load_memory(bytes, size, &options, &module, &err), &err);
+    test_call(module, 2);
+    urza_unload(module);
+    module = NULL;
+    must_give(urza_load_memory(bytes, size, NULL, &module, &err), ERR_SIGNATURE, &err, "trusted");
+    const urza_load_options both = {
+        .home = home, .trusted_keys = &key.public_key, .trusted_key_count = 1};
+    assert_int_equal(chmod(home, 0777), 0);
+    must_give(urza_load_memory(bytes, size, &both, &module, &err), ERR_SIGNATURE, &err, home);
+    assert_null(module);
+    snprintf(command, sizeof command, "rm -rf %s", home);
+    assert_int_equal(system(command), 0);
+    must_work(urza_load_memory(bytes, size, &both, &module, &err), &err); /* no folder, no keys */
+    urza_unload(module);
+    test_package_free(&package);
+}
+
 static void refuses_damage(void **state)
 {
     (void)state;
@@ -365,6 +401,7 @@ int main(void)
         cmocka_unit_test(first_calls_survive_every_failed_allocation),
         cmocka_unit_test(later_calls_allocate_nothing),
         cmocka_unit_test(trusts_as_told),
+        cmocka_unit_test(trusts_keys_of_a_folder),
         cmocka_unit_test(refuses_damage),
         cmocka_unit_test(refuses_wrong_options),
         cmocka_unit_test(loads_files),

@@ -1,0 +1,137 @@
+/* Inside the extension `_urza`: Python's side of the runtime. Limited API of CPython 3.11; no
+ * library of arrays is linked or included.
+ *
+ *   extension.c   the module: exceptions, names, types
+ *   module.c      urza.Module: a loaded package, its attributes
+ *   call.c        a call of it: arguments to tensors, GIL, results
+ *   kind.c        what is known of a type of arrays, found once per type
+ *   array.c       an array as a tensor, without copying
+ *   tensor.c      urza.Tensor: a result's memory; results as arrays of the first input's kind
+ *
+ * Unless said otherwise functions need the GIL (or, in a build without one, an attached thread),
+ * and a function that returns false, NULL or −1 has set a Python exception. What is shared between
+ * threads does not change once it is visible, or is atomic. */
+#ifndef URZA_PYTHON_EXTENSION_H
+#define URZA_PYTHON_EXTENSION_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "managed.h"
+#include "urza/run.h"
+
+#define RANK_MOST 8    /* urza_call writes so many dims */
+#define ERRORS_MOST 64 /* more classes of errors than there are */
+
+/* Slots before the bit of Py_TPFLAGS_HAVE_VECTORCALL and the member "__vectorcalloffset__" are
+ * public since CPython 3.9, and named in the limited API since 3.12; they never changed. */
+#define TYPE_HAS_VECTORCALL (1UL << 11)
+#define VECTORCALL_ARGUMENTS_OFFSET ((size_t)1 << (8 * sizeof(size_t) - 1))
+typedef PyObject *(*vectorcall_fn)(PyObject *callable, PyObject *const *args, size_t nargs_flag,
+                                   PyObject *kwnames);
+
+/* How arrays of a type are read, and how results of that kind are made. */
+enum result_kind {
+    RESULT_OWN,   /* urza.Tensor */
+    RESULT_TABLE, /* by the type's table */
+    RESULT_NUMPY, /* numpy.ndarray over a urza.Tensor */
+    RESULT_FROM,  /* from_dlpack of the type's library */
+};
+
+struct kind {
+    struct kind *next;
+    PyTypeObject *type;             /* referenced */
+    const DLPackExchangeAPI *table; /* NULL: the type has none */
+    PyObject *grad;                 /* the type's attribute requires_grad; NULL: it has none */
+    descrgetfunc get_grad;          /* gives it of an array; NULL: it is no descriptor */
+    bool cached;                    /* lives as long as the extension */
+    atomic_bool writable;           /* tensors by the table may be written; false: not known */
+    enum result_kind result;
+    PyObject *make; /* RESULT_NUMPY: numpy.ndarray; RESULT_FROM: from_dlpack; else NULL */
+};
+
+struct state {
+    PyObject *errors[ERRORS_MOST]; /* classes by code; [0] is urza.Error */
+    PyTypeObject *module_type, *tensor_type, *tensor_info, *dim_info;
+    PyObject *empty, *dlpack_words; /* arguments of __dlpack__ */
+    PyObject *name_dlpack, *name_device, *name_table, *name_old_table, *name_grad, *name_is_neg,
+        *name_out;
+    _Atomic(struct kind *) kinds;
+    atomic_uint kind_count;
+};
+/* Of the module that defines a type of ours. */
+struct state *state_of_type(PyTypeObject *type);
+/* Sets the exception of an error's class, and its place. */
+void raise_error(struct state *state, const urza_error *err);
+/* The same with a class that is named, "InvalidInputError"; place may be NULL. */
+void raise_named(struct state *state, const char *name, const char *place, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Calls a function of urza._kinds. */
+PyObject *call_helper(struct state *state, const char *name, PyObject *a, PyObject *b);
+
+/* kind.c */
+
+/* Never NULL without an exception; for kind_put. */
+struct kind *kind_get(struct state *state, PyTypeObject *type);
+void kind_put(struct kind *kind);
+void kinds_release(struct state *state);
+
+/* array.c */
+
+/* What an array is to a call, for messages. */
+struct role {
+    const char *what; /* "input", "output" */
+    const char *name;
+    bool writable;
+};
+/* What must be given back when a tensor is not needed any more. */
+struct lease {
+    enum { LEASE_NONE, LEASE_VIEW, LEASE_OBJECT, LEASE_MANAGED } form;
+    union {
+        Py_buffer view;
+        PyObject *object;
+        DLManagedTensorVersioned *managed;
+    };
+    int64_t shape[RANK_MOST], strides[RANK_MOST]; /* of a view */
+};
+/* Describes an array's memory; *out and what it points to are valid until lease_end, while the
+ * array is referenced and not changed by others. On failure there is nothing to give back. */
+bool array_tensor(struct state *state, PyObject *array, struct kind *kind, const struct role *role,
+                  struct lease *lease, DLTensor *out);
+void lease_end(struct lease *lease);
+/* The name of a dtype as NumPy has it ("float32"); NULL: it is none of the runtime's. */
+const char *array_dtype(DLDataType dtype);
+const char *array_format(DLDataType dtype); /* of PEP 3118; NULL: it has none */
+
+/* tensor.c */
+
+extern PyType_Spec tensor_spec;
+/* Makes objects of the results of a call, which point into hold; takes hold over in any case. One:
+ * an object; several: a tuple. numpy_dtypes: where the module keeps the outputs' dtypes for NumPy.
+ */
+PyObject *results_as(struct state *state, const struct kind *kind, urza_result *hold,
+                     const DLTensor *outputs, uint32_t count, _Atomic(PyObject *) *numpy_dtypes);
+
+/* module.c */
+
+#define PACE_ENTRIES 64
+struct module_object {
+    PyObject_HEAD vectorcall_fn vectorcall;
+    PyObject *weak_references;
+    urza_module *module;
+    PyObject *input_names;                      /* a tuple of interned strings */
+    PyObject *inputs, *outputs, *params, *dims; /* what attributes show */
+    PyObject *options;                          /* as urza.load has them, for pickling */
+    _Atomic(PyObject *) numpy_dtypes;           /* a tuple; NULL: not needed yet */
+    atomic_uint_fast64_t pace[PACE_ENTRIES];    /* call.c */
+};
+extern PyType_Spec module_spec;
+PyObject *module_load(PyObject *extension, PyObject *const *args, Py_ssize_t count);
+
+/* call.c */
+PyObject *module_call(PyObject *self, PyObject *const *args, size_t nargs_flag, PyObject *kwnames);
+
+#endif
