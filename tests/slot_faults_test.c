@@ -153,7 +153,8 @@ static void every_step_of_the_host_ends(void **state)
     urza_error err;
     l.key = rng_key(77);
     must(urza_runtime_new(NULL, &l.runtime, &err), &err);
-    l.module = grafted_module("f32", "residual", 0, &(urza_load_options){.runtime = l.runtime});
+    l.module =
+        grafted_module("f32", "residual", GRAFT_PLAIN, &(urza_load_options){.runtime = l.runtime});
     const urza_slot_options options = {
         .train_ticks = 2, .blend_ticks = 6, .embargo_ticks = 1, .faults_most = 12};
     must(urza_slot_open(&options, &l.slot, &err), &err);
@@ -180,7 +181,7 @@ static void every_step_of_the_host_ends(void **state)
 static void opening_without_memory(void **state)
 {
     (void)state;
-    urza_module *module = grafted_module("f32", "residual", 0, NULL);
+    urza_module *module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
     for (uint64_t n = 1; n < 20; n++) {
         urza_slot *slot = NULL;
         urza_graft_info *info = NULL;

@@ -91,7 +91,7 @@ static void calls_and_control(void **state)
     urza_error err;
     const urza_slot_options options = {
         .train_ticks = 20, .blend_ticks = 50, .embargo_ticks = 1, .name = "threads"};
-    module = grafted_module("f32", "residual", 0, NULL);
+    module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
     must(urza_slot_open(&options, &slot, &err), &err);
     for (int i = 0; i <= THREADS; i++)
         place_init(&places[i], module, "f32", ROWS, 9);

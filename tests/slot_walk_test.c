@@ -395,7 +395,7 @@ static void walks_as_the_model_does(void **state)
     static struct walk w;
     uint32_t fossil = 0;
     w.key = rng_key(20261201);
-    w.module = grafted_module("f32", "residual", 0, NULL);
+    w.module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
     w.slot = open_slot();
     place_init(&w.place, w.module, "f32", ROWS, 3);
     for (uint32_t i = 0; i < w.place.params; i++)

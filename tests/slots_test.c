@@ -173,7 +173,7 @@ static void blends_are_their_formulas(void **state)
         int blend = i % 4;
         const char *dtype = i / 4 % 2 ? "f64" : "f32";
         bool more = i / 8; /* through and boost */
-        urza_module *module = grafted_module(dtype, blends[blend], 0, NULL);
+        urza_module *module = grafted_module(dtype, blends[blend], GRAFT_PLAIN, NULL);
         urza_slot *slot = open_slot((urza_slot_options){
             .blend = (urza_blend)blend, .through = more, .boost = more, .hold_ticks = 1});
         struct place place;
@@ -202,8 +202,8 @@ static void blends_are_their_formulas(void **state)
 static void lerp_ends_at_the_seed(void **state)
 {
     (void)state;
-    urza_module *lerp = grafted_module("f32", "lerp", 0, NULL);
-    urza_module *residual = grafted_module("f32", "residual", 0, NULL);
+    urza_module *lerp = grafted_module("f32", "lerp", GRAFT_PLAIN, NULL);
+    urza_module *residual = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
     struct place place;
     urza_error err;
     float zeros[COUNT] = {0}, ones[ROWS], y[2][COUNT];
@@ -238,7 +238,7 @@ static void does_not_disturb_the_host(void **state)
     (void)state;
     static const double bad[] = {NAN, INFINITY, -INFINITY, 1e38};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        urza_module *module = grafted_module("f32", "residual", 0, NULL);
+        urza_module *module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
         urza_slot *slot = open_slot((urza_slot_options){.faults_most = 1000});
         struct place place;
         double kept[COUNT];
@@ -289,7 +289,7 @@ static uint32_t take_events(urza_slot *slot, urza_slot_event_kind kind, const ch
 static void faults(void **state)
 {
     (void)state;
-    urza_module *module = grafted_module("f32", "lerp", 0, NULL);
+    urza_module *module = grafted_module("f32", "lerp", GRAFT_PLAIN, NULL);
     struct place place;
     place_init(&place, module, "f32", ROWS, 5);
     static const char *const words[] = {"values are not finite", "w2", "gradients are not finite"};
@@ -340,9 +340,9 @@ static void faults(void **state)
 static void trials(void **state)
 {
     (void)state;
-    urza_module *module = grafted_module("f32", "residual", 0, NULL);
-    urza_module *wide = grafted_module("f64", "residual", 0, NULL);
-    urza_module *plain = grafted_module("f32", NULL, 0, NULL);
+    urza_module *module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
+    urza_module *wide = grafted_module("f64", "residual", GRAFT_PLAIN, NULL);
+    urza_module *plain = grafted_module("f32", NULL, GRAFT_PLAIN, NULL);
     urza_slot *slot = open_slot((urza_slot_options){0});
     struct place place;
     urza_error err;
@@ -394,7 +394,7 @@ static void trials(void **state)
 static void calls_of_all_kinds(void **state)
 {
     (void)state;
-    urza_module *module = grafted_module("f32", "residual", 0, NULL);
+    urza_module *module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
     urza_slot *slot = open_slot((urza_slot_options){.boost = 1});
     struct place place;
     urza_slot_tape *tape;
@@ -468,7 +468,7 @@ static void drawn_step(struct place *place, urza_slot *slot, uint64_t step, floa
 static void draws_its_own_numbers(void **state)
 {
     (void)state;
-    urza_module *module = grafted_module("f32", "residual", 1, NULL);
+    urza_module *module = grafted_module("f32", "residual", GRAFT_DROPOUT, NULL);
     urza_slot *slot = open_slot((urza_slot_options){.random_seed = 9});
     urza_slot *other = open_slot((urza_slot_options){.random_seed = 10});
     struct place place;
@@ -511,7 +511,7 @@ static void gives_modules_back(void **state)
     urza_error err;
     must(urza_runtime_new(NULL, &runtime, &err), &err);
     urza_module *module =
-        grafted_module("f32", "residual", 0, &(urza_load_options){.runtime = runtime});
+        grafted_module("f32", "residual", GRAFT_PLAIN, &(urza_load_options){.runtime = runtime});
     urza_slot *slot = open_slot((urza_slot_options){0});
     urza_slot_tape *tape;
     struct place place;
@@ -537,8 +537,8 @@ static void gives_modules_back(void **state)
 static void says_which_layer_is_last(void **state)
 {
     (void)state;
-    urza_module *module = grafted_module("f32", "gate", 0, NULL);
-    urza_module *plain = grafted_module("f32", NULL, 0, NULL);
+    urza_module *module = grafted_module("f32", "gate", GRAFT_PLAIN, NULL);
+    urza_module *plain = grafted_module("f32", NULL, GRAFT_PLAIN, NULL);
     urza_graft_info *info;
     urza_error err;
     must(urza_graft_info_new(module, &info, &err), &err);

@@ -35,7 +35,7 @@
 #ifndef URZA_LAYER_H
 #define URZA_LAYER_H
 
-#include "urza/run.h"
+#include "urza/rollout.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -94,6 +94,18 @@ int urza_slot_plant(urza_slot *slot, const char *name, urza_module *module, uint
  * by all of its parameters: then the seed is refused, too. */
 int urza_slot_supply(urza_slot *slot, uint32_t seed, urza_module *module, urza_error *err);
 void urza_slot_refuse(urza_slot *slot, uint32_t seed, const char *reason);
+
+/* A new kernel for the seed: from the next call on, the seed runs by the arm that the rollout says,
+ * for slot number `number` and the slot's tick as the step. The champion is the seed's module; the
+ * challenger a graft of the same blend, whose parameters have the same names, dtypes and shapes, in
+ * any order: the host goes on giving the champion's. Sampled steps run both arms once more,
+ * forward and backward, beside the host's own; values and gradients are judged. Where the
+ * challenger fails or gives what is not finite the champion runs, and the rollout counts it, not
+ * the slot.
+ *
+ * The host ticks the rollout. It stays the host's, and open until the slot has none (NULL), or has
+ * been pruned, and no call is running any more. */
+int urza_slot_roll(urza_slot *slot, urza_rollout *rollout, uint64_t number, urza_error *err);
 
 /* What a graft says of itself. */
 typedef struct urza_graft_info {

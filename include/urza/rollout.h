@@ -87,7 +87,7 @@ void urza_rollout_close(urza_rollout *rollout);
 /* 1: the challenger; 0: the champion, also for NULL. */
 int urza_rollout_arm(const urza_rollout *rollout, uint64_t slot, uint64_t step);
 /* The module of an arm; borrowed. For calls that urza_rollout_call does not make, such as training:
- * both passes of a step have one arm. */
+ * both passes of a step have one arm. urza_slot_roll (urza/layer.h) does so for seeds. */
 urza_module *urza_rollout_module(const urza_rollout *rollout, int arm);
 /* As urza_call, with outputs in the caller's memory. */
 int urza_rollout_call(urza_rollout *rollout, uint64_t slot, uint64_t step, const DLTensor *inputs,

@@ -12,6 +12,7 @@
 
 struct sample {
     uint32_t inputs, outputs;     /* outputs: of one arm */
+    bool trains;                  /* they are a training step's */
     uint32_t count;               /* of tensors that are there */
     DLTensor *list;               /* the same tensors */
     struct kept_tensor tensors[]; /* inputs, what the champion gave, what the challenger gave */
@@ -35,6 +36,10 @@ static bool keep(struct sample *sample, const DLTensor *given, bool with_element
 {
     struct error none;
     struct kept_tensor *kept = &sample->tensors[sample->count];
+    if (sample->trains && !given->data) { /* a gradient that is not wanted */
+        sample->list[sample->count++] = (DLTensor){.data = NULL};
+        return true;
+    }
     if (!tensor_keep(given, with_elements, kept, &none))
         return false;
     sample->list[sample->count++] = kept->dl;
@@ -50,6 +55,7 @@ static struct sample *sample_new(const struct request *request)
         return NULL;
     sample->inputs = request->input_count;
     sample->outputs = request->output_count;
+    sample->trains = request->trains;
     sample->list = calloc(count + 1, sizeof *sample->list);
     bool ok = sample->list != NULL;
     for (uint32_t i = 0; ok && i < request->input_count; i++)
@@ -68,8 +74,9 @@ static void judge_sample(struct judge *judge, const struct sample *sample)
 {
     struct urza_rollout *rollout = judge->rollout;
     urza_error err;
-    int code = urza_judge(rollout->arms[0], sample->list, sample->inputs, outputs_of(sample, 1),
-                          sample->outputs, NULL, &err);
+    int code = sample->trains ? step_judge(rollout, sample->list, outputs_of(sample, 1), &err)
+                              : urza_judge(rollout->arms[0], sample->list, sample->inputs,
+                                           outputs_of(sample, 1), sample->outputs, NULL, &err);
     if (code != 0 && code != ERR_VERIFY) { /* no memory, sizes too large to interpret */
         atomic_fetch_add(&judge->dropped, 1);
         return;
@@ -148,7 +155,8 @@ static void run_arm(const struct urza_rollout *rollout, int arm, const struct re
     struct request own = *request;
     own.outputs = outputs_of(sample, arm);
     uint64_t start = clock_ns();
-    out->code = request_run(rollout->arms[arm], &own, &out->interpreted, &out->err);
+    out->code = own.trains ? step_run(rollout, arm, &own, &out->err)
+                           : request_run(rollout->arms[arm], &own, &out->interpreted, &out->err);
     out->ns = clock_ns() - start;
 }
 
@@ -172,9 +180,9 @@ int pair_run(struct urza_rollout *rollout, int arm, bool swapped, const struct r
     if (runs[arm].code != 0 && runs[arm].code != ERR_CANCELLED && runs[!arm].code == 0)
         arm = !arm;
     int code = runs[arm].code;
-    if (code == 0)
+    if (code == 0 && !request->trains)
         give(sample, arm, request);
-    else if (err)
+    else if (code != 0 && err)
         *err = runs[arm].err;
     if (good && counts_add_pair(&rollout->counts, runs[0].ns, runs[1].ns) == ALARM_SLOWER)
         rollout_back(rollout, "it is slower");

@@ -71,8 +71,8 @@ URZA_EXPORT int urza_rollout_arm(const urza_rollout *rollout, uint64_t slot, uin
     return (hash(rollout->mixed_salt, slot, step >> STEPS_OF_ARM) >> 32) * PARTS >> 32 < parts;
 }
 
-/* Whether both arms run; *out_swapped: the challenger first. */
-static bool is_sampled(const urza_rollout *rollout, uint64_t slot, uint64_t step, bool *out_swapped)
+bool rollout_samples(const struct urza_rollout *rollout, uint64_t slot, uint64_t step,
+                     bool *out_swapped)
 {
     uint64_t drawn = hash(~rollout->mixed_salt, slot, step);
     *out_swapped = drawn >> 63;
@@ -204,7 +204,7 @@ URZA_EXPORT int urza_rollout_call(urza_rollout *rollout, uint64_t slot, uint64_t
                                   const DLTensor *inputs, uint32_t input_count, DLTensor *outputs,
                                   uint32_t output_count, urza_error *err)
 {
-    const struct request request = {inputs, outputs, input_count, output_count};
+    const struct request request = {inputs, outputs, input_count, output_count, false};
     struct error e;
     bool swapped, interpreted;
     int code;
@@ -212,11 +212,17 @@ URZA_EXPORT int urza_rollout_call(urza_rollout *rollout, uint64_t slot, uint64_t
         return public_result(fail(&e, ERR_USAGE, "the rollout is NULL"), &e, err);
     int arm = urza_rollout_arm(rollout, slot, step);
     atomic_fetch_add_explicit(&rollout->calls, 1, memory_order_relaxed);
-    if (is_sampled(rollout, slot, step, &swapped) &&
+    if (rollout_samples(rollout, slot, step, &swapped) &&
         run_both(rollout, arm, swapped, &request, &code, err))
         return code;
     return arm == 1 ? run_challenger(rollout, &request, err)
                     : request_run(rollout->arms[0], &request, &interpreted, err);
+}
+
+void rollout_pair_step(struct urza_rollout *rollout, bool swapped, const struct request *request)
+{
+    if (pair_run(rollout, 0, swapped, request, NULL) == ERR_NOMEM)
+        atomic_fetch_add(&rollout->judge.dropped, 1);
 }
 
 /* State. */
@@ -358,6 +364,7 @@ static bool open_with(struct urza_rollout *rollout, const urza_rollout_options *
     rollout->block_count = options->block_count;
     return copy_list(options->allow, options->allow_count, &rollout->allow, err) &&
            copy_list(options->block, options->block_count, &rollout->block, err) &&
+           (step_order(rollout) || fail(err, ERR_NOMEM, "no memory for a rollout")) &&
            (!options->saved || restore(rollout, options->saved, err)) &&
            judge_start(&rollout->judge, rollout, err);
 }
@@ -368,6 +375,7 @@ static void release(struct urza_rollout *rollout)
     urza_unload(rollout->arms[1]);
     free(rollout->allow);
     free(rollout->block);
+    free(rollout->order);
     free(rollout);
 }
 

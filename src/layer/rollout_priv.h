@@ -3,6 +3,7 @@
  *   rollout.c ──► evidence.c    what was counted, and what follows from it
  *       │
  *       └──────► pair.c         a call that both arms run, and the thread that judges
+ *                  └──► step.c  a whole training step instead of a call
  *
  * Counters are single words that many threads add to. What is counted on a rung is the difference
  * to the counts when it began. */
@@ -66,16 +67,29 @@ struct urza_rollout {
     struct counts counts;
     struct counts from[URZA_RUNG_ROLLED_BACK + 1]; /* by rung: when it began */
     bool champion_native;                          /* it has native code */
+    /* By param of the challenger, the champion's of that name, for training steps. NULL: they do
+     * not have the same ones. */
+    uint32_t *order;
     _Atomic uint64_t calls;
     struct judge judge;
 };
 
-/* The arguments of a call. */
+/* The arguments of a call. Of a training step (trains): inputs are the champion's inputs, its
+ * params, and cotangents; outputs are its outputs, then gradients by inputs and by params, of which
+ * those without data are not wanted. */
 struct request {
     const DLTensor *inputs;
     DLTensor *outputs;
     uint32_t input_count, output_count;
+    bool trains;
 };
+/* step.c: a whole step by an arm. Which params of the challenger are which of the champion's;
+ * false: no memory. */
+bool step_order(struct urza_rollout *rollout);
+int step_run(const struct urza_rollout *rollout, int arm, const struct request *request,
+             urza_error *err);
+int step_judge(const struct urza_rollout *rollout, const DLTensor *given, DLTensor *results,
+               urza_error *err);
 int request_run(urza_module *module, const struct request *request, bool *out_interpreted,
                 urza_error *err);
 /* pair.c: runs both arms, in the order `swapped` says, with outputs in the same kind of memory,
@@ -84,7 +98,14 @@ int request_run(urza_module *module, const struct request *request, bool *out_in
 int pair_run(struct urza_rollout *rollout, int arm, bool swapped, const struct request *request,
              urza_error *err);
 
-/* rollout.c: from any rung but OFF. */
+/* rollout.c */
+/* Whether both arms run; *out_swapped: the challenger first. */
+bool rollout_samples(const struct urza_rollout *rollout, uint64_t slot, uint64_t step,
+                     bool *out_swapped);
+/* Runs a training step by both arms, beside one that the host has had: counts, and hands the
+ * challenger's results over to be judged. */
+void rollout_pair_step(struct urza_rollout *rollout, bool swapped, const struct request *request);
+/* From any rung but OFF. */
 void rollout_back(struct urza_rollout *rollout, const char *reason);
 /* How runs of both arms with the same arguments ended: whether the challenger did its work. */
 struct run {

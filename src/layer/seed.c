@@ -42,8 +42,8 @@ void tape_free(struct urza_slot_tape *tape)
 {
     if (!tape)
         return;
-    struct room *rooms[] = {&tape->factors, &tape->value, &tape->through, &tape->gradients,
-                            &tape->tensors};
+    struct room *rooms[] = {&tape->factors, &tape->value,  &tape->through,   &tape->gradients,
+                            &tape->tensors, &tape->params, &tape->own_params};
     for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
         free(rooms[i]->data);
     free(tape);
@@ -56,6 +56,10 @@ void tape_put(struct urza_slot_tape *tape)
     urza_unload(tape->module);
     tape->tape = NULL;
     tape->module = NULL;
+    tape->rollout = NULL;
+    tape->order = NULL;
+    tape->host_params = NULL;
+    tape->arm = 0;
     for (int i = 0; i < TAPES_KEPT; i++) {
         struct urza_slot_tape *none = NULL;
         if (atomic_compare_exchange_strong(&slot->tapes[i], &none, tape))
@@ -190,6 +194,16 @@ static bool fill_alpha(struct urza_slot_tape *tape, const struct forward_call *c
     return true;
 }
 
+/* The host's params in the order of the module; as many as the host says there are. */
+static const DLTensor *in_order(struct urza_slot_tape *tape, const struct forward_call *call)
+{
+    uint32_t count = call->given.param_count;
+    DLTensor *own = room_reserve(&tape->own_params, ((size_t)count + 1) * sizeof *own);
+    for (uint32_t i = 0; own && i < count; i++)
+        own[i] = call->given.params[tape->order[i]];
+    return own;
+}
+
 bool seed_forward(struct urza_slot_tape *tape, const struct forward_call *call, double alpha,
                   DLTensor *out, urza_error *why)
 {
@@ -211,9 +225,12 @@ bool seed_forward(struct urza_slot_tape *tape, const struct forward_call *call, 
         return false;
     if (!call->learns && !call->given.params)
         return urza_call(tape->module, inputs, at.count, out, 1, NULL, why) == 0;
+    const DLTensor *params = call->given.params;
     urza_tape *inner;
-    if (urza_forward_train(tape->module, inputs, at.count, call->given.params,
-                           call->given.param_count, out, 1, &inner, why) != 0)
+    if (params && tape->order && !(params = in_order(tape, call)))
+        return no_memory(why);
+    if (urza_forward_train(tape->module, inputs, at.count, params, call->given.param_count, out, 1,
+                           &inner, why) != 0)
         return false;
     urza_tape_release(tape->tape); /* of a trial's first run */
     tape->tape = inner;

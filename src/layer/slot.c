@@ -102,9 +102,9 @@ void slot_fault(struct urza_slot *slot, uint32_t state, const char *what, const 
     atomic_fetch_add(&slot->counters.fallbacks, 1);
 }
 
-void slot_warn_host(struct urza_slot *slot, uint32_t state, const char *what)
+void slot_warn(struct urza_slot *slot, urza_slot_event_kind kind, uint32_t state, const char *what)
 {
-    add_event(slot, URZA_EVENT_HOST, state, what);
+    add_event(slot, kind, state, what);
     atomic_fetch_add(&slot->counters.fallbacks, 1);
 }
 
@@ -321,8 +321,10 @@ void slot_settle(struct urza_slot *slot)
     slot_publish(slot);
     if (state != URZA_GERMINATED)
         atomic_store(&slot->trial, TRIAL_NONE);
-    if (state == URZA_DORMANT || state > URZA_FOSSILIZED)
+    if (state == URZA_DORMANT || state > URZA_FOSSILIZED) {
+        atomic_store(&slot->rollout, NULL);
         slot_uproot(slot);
+    }
     if (state == URZA_DORMANT)
         slot->seed_name[0] = '\0';
 }

@@ -53,9 +53,10 @@ static bool check(const struct urza_slot_tape *tape, const urza_slot_gradients *
         const urza_tensor_info *info = urza_param_info(tape->module, i);
         const DLTensor expected = {
             .ndim = info->rank, .dtype = info->dtype, .shape = (int64_t *)(uintptr_t)info->shape};
-        if (call->params[i].data && !tensor_alike(&call->params[i], &expected))
+        uint32_t host = param_of(tape, i);
+        if (call->params[host].data && !tensor_alike(&call->params[host], &expected))
             return fail(err, ERR_INPUT, "gradient %u has not the shape and dtype of parameter '%s'",
-                        i, info->name);
+                        host, info->name);
     }
     return true;
 }
@@ -75,6 +76,13 @@ struct parts {
     bool by_h;          /* the blend's part is computed; else it is dy */
 };
 
+static bool is_wanted(const struct urza_slot_tape *tape, const urza_slot_gradients *call,
+                      uint32_t param)
+{
+    return tape->is_trial ||
+           (call->param_count > 0 && call->params[param_of(tape, param)].data != NULL);
+}
+
 /* Where the kernels write the gradient by a parameter: the tape's memory in place of the host's. */
 static bool place_params(struct urza_slot_tape *tape, const urza_slot_gradients *call, bool apart,
                          struct parts *parts)
@@ -86,19 +94,19 @@ static bool place_params(struct urza_slot_tape *tape, const urza_slot_gradients 
         return false;
     for (uint32_t i = 0; i < count; i++) {
         const urza_tensor_info *info = urza_param_info(tape->module, i);
-        bool wanted = tape->is_trial || (call->param_count > 0 && call->params[i].data);
+        bool wanted = is_wanted(tape, call, i);
         parts->params[i] = (DLTensor){.device = {.device_type = kDLCPU},
                                       .ndim = info->rank,
                                       .dtype = info->dtype,
                                       .shape = (int64_t *)(uintptr_t)info->shape};
         if (wanted && !apart)
-            parts->params[i].data = tensor_data(&call->params[i]);
+            parts->params[i].data = tensor_data(&call->params[param_of(tape, i)]);
         else if (wanted)
             bytes += (bytes_of(&parts->params[i]) + 63) / 64 * 64;
     }
     char *at = apart ? room_reserve(&tape->gradients, bytes) : NULL;
     for (uint32_t i = 0; apart && at && i < count; i++) {
-        if (!tape->is_trial && !(call->param_count > 0 && call->params[i].data))
+        if (!is_wanted(tape, call, i))
             continue;
         parts->params[i].data = at;
         at += (bytes_of(&parts->params[i]) + 63) / 64 * 64;
@@ -175,10 +183,11 @@ static void give_dh(const urza_slot_gradients *call, const struct parts *parts)
         give_alias(call->dy, call->dh);
 }
 
-static void give_params(const urza_slot_gradients *call, const struct parts *parts, double boost)
+static void give_params(const struct urza_slot_tape *tape, const urza_slot_gradients *call,
+                        const struct parts *parts, double boost)
 {
     for (uint32_t i = 0; i < call->param_count; i++) {
-        DLTensor *to = &call->params[i];
+        DLTensor *to = &call->params[param_of(tape, i)];
         if (!to->data)
             continue;
         size_t count = tensor_count(to);
@@ -215,19 +224,24 @@ static void back(struct urza_slot_tape *tape, const urza_slot_gradients *call)
     bool fault = !ok && host_finite(call->dy);
     if (tape->is_trial)
         atomic_store(&slot->trial, ok ? TRIAL_PASSED : fault ? TRIAL_FAILED : TRIAL_NONE);
-    if (!ok && fault)
+    if (!ok && fault && tape->arm == 1)
+        roll_conclude(tape, &why, false);
+    else if (!ok && fault)
         slot_fault(slot, tape->seen.state, "backward", &why);
     else if (!ok)
-        slot_warn_host(slot, tape->seen.state, "backward: the host's gradient is not finite");
+        slot_warn(slot, URZA_EVENT_HOST, tape->seen.state,
+                  "backward: the host's gradient is not finite");
     if (!ok || tape->is_trial) {
         give_none(call);
         return;
     }
     give_dh(call, &parts);
-    give_params(call, &parts, boost);
+    give_params(tape, call, &parts, boost);
     /* As they would be at alpha 1, or a ramp would look like an explosion. */
     if (call->param_count > 0 && tape->alpha > 0)
         slot_add_gradient(slot, squares / (tape->alpha * tape->alpha));
+    const struct wanted wanted = {parts.through.data != NULL, parts.by_h};
+    roll_pair(tape, call, &wanted);
 }
 
 /* Gradients are written to the host's memory, or come from dense memory. */

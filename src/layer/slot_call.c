@@ -101,6 +101,14 @@ static void end_trial(struct urza_slot *slot, enum trial how)
     atomic_store(&slot->trial, (uint32_t)how);
 }
 
+static bool work(struct urza_slot_tape *tape, const struct forward_call *call, urza_error *why,
+                 bool *out_fault)
+{
+    return state_blends(tape->seen.state)
+               ? run(tape, call, tape->seen.alpha, call->given.y, why, out_fault)
+               : learn(tape, call, why, out_fault);
+}
+
 /* With a tape that has the module: whether it goes on to a backward pass. */
 static bool go(struct urza_slot_tape *tape, const struct forward_call *call)
 {
@@ -111,12 +119,19 @@ static bool go(struct urza_slot_tape *tape, const struct forward_call *call)
     tape->h.shape = tape->shape;
     memcpy(tape->shape, call->given.h->shape, (size_t)call->given.h->ndim * sizeof *tape->shape);
     tape->alpha = blends ? tape->seen.alpha : 1;
-    bool ok = blends ? run(tape, call, tape->seen.alpha, call->given.y, &why, &fault)
-                     : learn(tape, call, &why, &fault);
+    if (!tape->is_trial)
+        roll_begin(tape, call);
+    bool ok = work(tape, call, &why, &fault);
+    urza_error failed = why;
+    bool again = !ok && fault && roll_again(tape);
+    if (again)
+        ok = work(tape, call, &why, &fault);
+    roll_conclude(tape, again ? &failed : NULL, !ok);
     if (!ok && fault)
         slot_fault(slot, tape->seen.state, "forward", &why);
     else if (!ok)
-        slot_warn_host(slot, tape->seen.state, "forward: what the host gives is not finite");
+        slot_warn(slot, URZA_EVENT_HOST, tape->seen.state,
+                  "forward: what the host gives is not finite");
     if (!ok && tape->is_trial)
         end_trial(slot, fault ? TRIAL_FAILED : TRIAL_NONE);
     if (!ok || !blends)

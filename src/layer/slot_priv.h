@@ -4,6 +4,7 @@
  *     │  └───► detector.c     when a number explodes
  *     ├──────► slot_call.c    forward ──► seed.c     runs the seed, and looks at what it gave
  *     ├──────► slot_back.c    backward
+ *     ├──────► slot_roll.c    a rollout of another kernel for the seed
  *     ├──────► slot_state.c   saving, restoring, decisions
  *     ├──────► events.c       the ring of events; slot_metrics.c: as text
  *     └──────► values.c       elements of tensors in any float dtype
@@ -16,6 +17,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "layer/rollout_priv.h"
 #include "runtime/inside.h"
 #include "urza/governor.h"
 #include "urza/layer.h"
@@ -132,6 +134,8 @@ struct urza_slot {
     char seed_name[SEED_NAME_BYTES];
     urza_handle *handle;
     struct event_ring ring;
+    struct urza_rollout *_Atomic rollout;      /* NULL: none */
+    _Atomic uint64_t rollout_number;           /* of this slot, in it */
     urza_slot_tape *_Atomic tapes[TAPES_KEPT]; /* that nobody uses */
 };
 
@@ -142,7 +146,8 @@ void slot_settle(struct urza_slot *slot);
 void slot_add_gradient(struct urza_slot *slot, double squares);
 /* A call gave h in place of the seed's work. */
 void slot_fault(struct urza_slot *slot, uint32_t state, const char *what, const urza_error *why);
-void slot_warn_host(struct urza_slot *slot, uint32_t state, const char *what);
+/* The same, but nothing that the seed could be blamed for. */
+void slot_warn(struct urza_slot *slot, urza_slot_event_kind kind, uint32_t state, const char *what);
 /* Empties the slot's place for a module. */
 void slot_uproot(struct urza_slot *slot);
 /* Makes a tensor point to another one's memory. */
@@ -163,9 +168,16 @@ struct urza_slot_tape {
     double alpha;   /* that the blend had */
     int64_t random; /* the seed's input of that name */
     bool is_trial;
-    DLTensor h; /* without the caller's arrays: */
+    /* A rollout that says which arm runs; NULL: none. order: by param of the module, the host's;
+     * NULL: the same. host_params: the host's, dense; NULL: not kept. */
+    struct urza_rollout *rollout;
+    int arm;
+    const uint32_t *order;
+    const DLTensor *host_params;
+    uint64_t number, tick; /* of the slot in the rollout; when forward ran */
+    DLTensor h;            /* without the caller's arrays: */
     int64_t shape[LIMIT_RANK];
-    struct room factors, value, through, gradients, tensors;
+    struct room factors, value, through, gradients, tensors, params, own_params;
 };
 struct urza_slot_tape *tape_take(struct urza_slot *slot);
 void tape_put(struct urza_slot_tape *tape);  /* with what it holds given back */
@@ -180,6 +192,25 @@ struct forward_call {
  * why has the reason, and it is the seed's fault. */
 bool seed_forward(struct urza_slot_tape *tape, const struct forward_call *call, double alpha,
                   DLTensor *out, urza_error *why);
+/* The host's param that is param i of the tape's module. */
+static inline uint32_t param_of(const struct urza_slot_tape *tape, uint32_t i)
+{
+    return tape->order ? tape->order[i] : i;
+}
+/* slot_roll.c: chooses the arm of a call, and its module in place of the one that the tape has. */
+void roll_begin(struct urza_slot_tape *tape, const struct forward_call *call);
+/* Whether another arm is left that can do what this one failed in: then the tape has that one. */
+bool roll_again(struct urza_slot_tape *tape);
+/* The arm's part of the call is over. why: how the challenger failed; NULL: it did not, or did not
+ * run. champion_too: where it ran, it failed, too. */
+void roll_conclude(struct urza_slot_tape *tape, const urza_error *why, bool champion_too);
+/* After a step that was good: if it is sampled, runs both arms once more. */
+struct wanted { /* gradients: by the seed's input, by h */
+    bool by_x, by_h;
+};
+void roll_pair(struct urza_slot_tape *tape, const urza_slot_gradients *call,
+               const struct wanted *wanted);
+
 /* By place among the graft's inputs. */
 struct seed_inputs {
     uint32_t count, x, random, h, alpha; /* random: count if there is none */

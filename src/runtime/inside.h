@@ -35,4 +35,13 @@ int call_check(urza_module *module, const DLTensor *inputs, uint32_t input_count
 int call_told(urza_module *module, const DLTensor *inputs, uint32_t input_count, DLTensor *outputs,
               uint32_t output_count, bool *out_interpreted, urza_error *err);
 
+/* A training step of a module with a backward pass, in the block's order: as many inputs, params
+ * and outputs as it has, a cotangent for each output, a gradient for each input and param. */
+struct step_tensors {
+    const DLTensor *inputs, *params, *cotangents;
+    DLTensor *outputs, *input_gradients, *param_gradients; /* gradients: data NULL: not wanted */
+};
+/* As urza_judge, of a whole step. Tensors that are not wanted are not judged. */
+int judge_training_step(urza_module *module, const struct step_tensors *tensors, urza_error *err);
+
 #endif

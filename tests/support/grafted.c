@@ -9,36 +9,57 @@
 #include "base/strbuf.h"
 #include "compiler/compile.h"
 
-static void add_param(struct strbuf *out, const char *name, const char *dtype, int rows, int cols)
+static void add_param(struct strbuf *out, const char *dtype, int param)
 {
-    strbuf_printf(out, "%s{\"id\": \"%s\", \"dtype\": \"%s\", \"shape\": [%d",
-                  strcmp(name, "w1") == 0 ? "" : ",", name, dtype, rows);
-    if (cols > 0)
-        strbuf_printf(out, ", %d", cols);
+    static const struct {
+        const char *name;
+        int rows, cols;
+    } params[] = {{"w1", GRAFT_HIDDEN, GRAFT_FEATURES},
+                  {"b1", GRAFT_HIDDEN, 0},
+                  {"w2", GRAFT_FEATURES, GRAFT_HIDDEN},
+                  {"b2", GRAFT_FEATURES, 0}};
+    strbuf_printf(out, "{\"id\": \"%s\", \"dtype\": \"%s\", \"shape\": [%d", params[param].name,
+                  dtype, params[param].rows);
+    if (params[param].cols > 0)
+        strbuf_printf(out, ", %d", params[param].cols);
     strbuf_puts(out, "], \"init\": {\"kind\": \"uniform\", \"low\": -1, \"high\": 1}}");
 }
 
-static void write_blueprint(struct strbuf *out, const char *dtype, int dropout)
+static void add_node(struct strbuf *out, const char *id, const char *op, const char *in)
 {
+    strbuf_printf(out, "%s{\"id\": \"%s\", \"op\": \"%s\", \"in\": [%s]%s}",
+                  strcmp(id, "a") == 0 ? "" : ", ", id, op, in,
+                  strcmp(op, "dropout") == 0 ? ", \"attrs\": {\"p\": 0.5}" : "");
+}
+
+static void write_blueprint(struct strbuf *out, const char *dtype, enum graft_form form)
+{
+    const char *behind = form == GRAFT_DROPOUT    ? "dropout"
+                         : form == GRAFT_DETACHED ? "detach"
+                                                  : "identity";
     strbuf_printf(out,
                   "{\"format\": \"urza.blueprint/1\", \"dims\": {\"B\": {\"min\": 0, \"max\": "
                   "64}}, \"inputs\": [{\"id\": \"x\", \"dtype\": \"%s\", \"shape\": [\"B\", %d]}],"
                   "\"params\": [",
                   dtype, GRAFT_FEATURES);
-    add_param(out, "w1", dtype, GRAFT_HIDDEN, GRAFT_FEATURES);
-    add_param(out, "b1", dtype, GRAFT_HIDDEN, 0);
-    add_param(out, "w2", dtype, GRAFT_FEATURES, GRAFT_HIDDEN);
-    add_param(out, "b2", dtype, GRAFT_FEATURES, 0);
-    strbuf_printf(out,
-                  "], \"nodes\": [{\"id\": \"a\", \"op\": \"linear\", \"in\": [\"x\", \"w1\", "
-                  "\"b1\"]}, {\"id\": \"t\", \"op\": \"tanh\", \"in\": [\"a\"]},"
-                  "{\"id\": \"d\", \"op\": \"dropout\", \"in\": [\"t\"], \"attrs\": {\"p\": %s}},"
-                  "{\"id\": \"s\", \"op\": \"linear\", \"in\": [\"d\", \"w2\", \"b2\"]}],"
-                  "\"outputs\": [\"s\"]}",
-                  dropout ? "0.5" : "0.0");
+    for (int i = 0; i < 4; i++) {
+        strbuf_puts(out, i > 0 ? "," : "");
+        add_param(out, dtype, form == GRAFT_REORDERED ? 3 - i : i);
+    }
+    strbuf_puts(out, "], \"nodes\": [");
+    add_node(out, "a", "linear", "\"x\", \"w1\", \"b1\"");
+    add_node(out, "t", "tanh", "\"a\"");
+    add_node(out, "d", behind, "\"t\"");
+    add_node(out, form == GRAFT_NAN ? "m" : "s", "linear", "\"d\", \"w2\", \"b2\"");
+    if (form == GRAFT_NAN) { /* with log x - log x */
+        add_node(out, "l", "log", "\"x\"");
+        add_node(out, "n", "sub", "\"l\", \"l\"");
+        add_node(out, "s", "add", "\"m\", \"n\"");
+    }
+    strbuf_puts(out, "], \"outputs\": [\"s\"]}");
 }
 
-urza_module *grafted_module(const char *dtype, const char *blend, int dropout,
+urza_module *grafted_module(const char *dtype, const char *blend, enum graft_form form,
                             const urza_load_options *options)
 {
     struct arena arena;
@@ -50,10 +71,10 @@ urza_module *grafted_module(const char *dtype, const char *blend, int dropout,
     urza_load_options load = options ? *options : (urza_load_options){0};
     arena_init(&arena);
     strbuf_init(&text, &arena);
-    write_blueprint(&text, dtype, dropout);
+    write_blueprint(&text, dtype, form);
     const struct compile_options compile = {.strategy = STRATEGY_FAST,
                                             .targets = target_best_here(),
-                                            .training = dropout,
+                                            .training = form == GRAFT_DROPOUT,
                                             .backward = true,
                                             .graft = blend};
     if (!compile_blueprint(text.data, text.size_bytes, &compile, &arena, &result, &err))

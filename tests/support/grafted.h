@@ -33,8 +33,15 @@ static inline void must_give(int code, const char *name, const urza_error *err, 
 /* s = tanh(x w1ᵀ + b1) w2ᵀ + b2, with GRAFT_FEATURES features and GRAFT_HIDDEN between. */
 enum { GRAFT_FEATURES = 6, GRAFT_HIDDEN = 5 };
 enum { GRAFT_W1, GRAFT_B1, GRAFT_W2, GRAFT_B2, GRAFT_GATE_W, GRAFT_GATE_B };
-/* dtype: "f32"; blend: "residual"; NULL: no graft. dropout: with one of a half behind tanh. */
-urza_module *grafted_module(const char *dtype, const char *blend, int dropout,
+enum graft_form {
+    GRAFT_PLAIN,
+    GRAFT_DROPOUT,   /* of a half, behind tanh */
+    GRAFT_REORDERED, /* with params declared from the last to the first */
+    GRAFT_DETACHED,  /* no gradient goes through tanh */
+    GRAFT_NAN,       /* NaN where x is negative */
+};
+/* dtype: "f32"; blend: "residual"; NULL: no graft. */
+urza_module *grafted_module(const char *dtype, const char *blend, enum graft_form form,
                             const urza_load_options *options);
 
 #define PLACE_ROWS_MOST 64
