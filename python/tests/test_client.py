@@ -93,6 +93,8 @@ class Served(Case):
         self.assertEqual(module.kernel_id, answer["kernel_id"])
         np.testing.assert_array_equal(module(self.x, self.x), 2 * self.x)
         nowhere = urza.Client("http://127.0.0.1:1", timeout=1)
+        for path in (self.compile("here", sum_of_two()), str(self.folder / "here.urza")):
+            self.assertEqual(urza.load(path, client=nowhere).kernel_id, module.kernel_id)
         for other in (urza.load(module.kernel_id, client=nowhere), urza.load(module.kernel_id),
                       nowhere.fetch(module.kernel_id, threads=2)):
             np.testing.assert_array_equal(other(self.x, self.x), 2 * self.x)

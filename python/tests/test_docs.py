@@ -25,7 +25,7 @@ class Docs(Case):
                     exec(compile(text, "docs/python.md", "exec"), space)
                 else:
                     subprocess.run(["bash", "-euo", "pipefail", "-c", text], check=True,
-                                   timeout=120)
+                                   stdout=subprocess.DEVNULL, timeout=120)
         finally:
             sys.stdout.close()
             sys.stdout = said

@@ -44,6 +44,7 @@ class Modules(Case):
         self.assertEqual(module.params, ())
         self.assertEqual(dict(module.dims), {"B": (0, 100000, 1, 4)})
         self.assertEqual(module.dims["B"].typical, 4)
+        self.assertEqual(pickle.loads(pickle.dumps(module.inputs)), module.inputs)
         self.assertIn(module.kernel_id, repr(module))
         self.assertNotEqual(module.target, "interpreter")
         module(self.x, self.y)

@@ -43,7 +43,8 @@ def load(package, client=None, threads=1, trust=(), allow_unsigned=False):
 
     package: a path, the bytes of a package, or a kernel's id ("kernel-…"), which is looked up among
         the packages of this user: those loaded from a file before, and those that a client fetched.
-    client: a urza.Client, which fetches an id or an alias that is not here.
+    client: a urza.Client, which fetches an id or an alias that is not here. A string is a path even
+        then if it has a slash or ends in ".urza".
     threads: how many threads a call uses, this one included.
     trust: public keys whose signatures are accepted besides the user's own and those that the user
         trusts (`urza keys`); each 64 hexadecimal digits.
@@ -61,7 +62,8 @@ def load(package, client=None, threads=1, trust=(), allow_unsigned=False):
         return _urza.load(None, package, options, kept)
     path = os.fspath(package)
     is_id = isinstance(path, str) and _store.ID.fullmatch(path)
-    if client is None and not is_id:
+    is_path = not isinstance(package, str) or os.sep in package or package.endswith(".urza")
+    if not is_id and (client is None or is_path):
         module = _urza.load(os.fsencode(path), None, options, kept)
         _store.keep_link(module.kernel_id, os.fsdecode(path))
         return module
