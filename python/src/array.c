@@ -267,7 +267,8 @@ static bool by_table(struct state *state, PyObject *array, struct kind *kind,
 {
     DLTensor borrowed;
     DLManagedTensorVersioned *managed;
-    bool borrows = !role->writable || atomic_load_explicit(&kind->writable, memory_order_relaxed);
+    bool borrows = !role->keep &&
+                   (!role->writable || atomic_load_explicit(&kind->writable, memory_order_relaxed));
     if (borrows && kind->table->dltensor_from_py_object_no_sync)
         return kind->table->dltensor_from_py_object_no_sync(array, &borrowed) == 0 &&
                take_tensor(state, role, &borrowed, out) &&
