@@ -1,4 +1,4 @@
-/* A call of a module: arguments are bound to inputs, seen as tensors, and given to urza_call.
+/* A call of a module: arguments are tensors (bind.c), which urza_call gets.
  *
  * The GIL is released for calls that take long. Giving it back and getting it again costs little,
  * but who gets it again may wait for another thread's time slice, of milliseconds. So calls are
@@ -23,150 +23,6 @@ enum pace { PACE_UNSEEN, PACE_SEEN, PACE_SHORT, PACE_LONG };
 #define COUNT_ONE ((uint64_t)4)
 #define SAMPLE 16
 #define KEY_MASK (~(SAMPLE * COUNT_ONE - 1))
-
-struct call {
-    struct state *state;
-    struct module_object *module;
-    uint32_t input_count, output_count;
-    PyObject **arrays;            /* of inputs; borrowed from the caller */
-    DLTensor *tensors;            /* inputs, then outputs */
-    struct lease *leases;         /* of tensors */
-    int64_t (*shapes)[RANK_MOST]; /* of outputs in the runtime's memory */
-    struct kind *kind;            /* of the first input; NULL: there is none */
-    uint32_t leased;              /* the first so many tensors have leases */
-};
-
-/* Arguments. */
-
-static PyObject *input_name(const struct call *call, uint32_t index)
-{
-    return PyTuple_GetItem(call->module->input_names, index);
-}
-
-static bool unknown_word(const struct call *call, PyObject *word)
-{
-    PyObject *separator = PyUnicode_FromString(", ");
-    PyObject *names = separator ? PyUnicode_Join(separator, call->module->input_names) : NULL;
-    if (names)
-        PyErr_Format(PyExc_TypeError, "there is no input '%U'; the inputs are: %U", word, names);
-    Py_XDECREF(separator);
-    Py_XDECREF(names);
-    return false;
-}
-
-static bool bind_word(struct call *call, PyObject *word, PyObject *value, PyObject **out)
-{
-    if (word == call->state->name_out || PyUnicode_Compare(word, call->state->name_out) == 0) {
-        *out = value;
-        return true;
-    }
-    for (uint32_t i = 0; i < call->input_count; i++) {
-        PyObject *name = input_name(call, i);
-        if (name != word && PyUnicode_Compare(name, word) != 0)
-            continue;
-        if (call->arrays[i])
-            PyErr_Format(PyExc_TypeError, "input '%U' is given twice", name);
-        else
-            call->arrays[i] = value;
-        return !PyErr_Occurred();
-    }
-    return unknown_word(call, word);
-}
-
-static bool bind(struct call *call, PyObject *const *args, size_t count, PyObject *words,
-                 PyObject **out)
-{
-    *out = Py_None;
-    if (count > call->input_count) {
-        PyErr_Format(PyExc_TypeError, "%zu inputs are given, the module has %u", count,
-                     call->input_count);
-        return false;
-    }
-    for (uint32_t i = 0; i < call->input_count; i++)
-        call->arrays[i] = i < count ? args[i] : NULL;
-    Py_ssize_t word_count = words ? PyTuple_Size(words) : 0;
-    for (Py_ssize_t i = 0; i < word_count; i++)
-        if (!bind_word(call, PyTuple_GetItem(words, i), args[count + (size_t)i], out))
-            return false;
-    for (uint32_t i = 0; i < call->input_count; i++)
-        if (!call->arrays[i]) {
-            PyErr_Format(PyExc_TypeError, "input '%U' is missing", input_name(call, i));
-            return false;
-        }
-    return true;
-}
-
-/* Tensors. */
-
-static bool take(struct call *call, PyObject *array, const struct role *role,
-                 struct kind **out_kind)
-{
-    uint32_t i = call->leased;
-    struct kind *kind = kind_get(call->state, Py_TYPE(array));
-    if (!kind)
-        return false;
-    bool ok = array_tensor(call->state, array, kind, role, &call->leases[i], &call->tensors[i]);
-    if (ok)
-        call->leased++;
-    if (ok && out_kind)
-        *out_kind = kind;
-    else
-        kind_put(kind);
-    return ok;
-}
-
-static bool take_inputs(struct call *call)
-{
-    for (uint32_t i = 0; i < call->input_count; i++) {
-        struct role role = {"input", urza_input_info(call->module->module, i)->name, false};
-        if (!take(call, call->arrays[i], &role, i == 0 ? &call->kind : NULL))
-            return false;
-    }
-    return true;
-}
-
-static bool is_list(PyObject *object)
-{
-    return PyTuple_Check(object) || PyList_Check(object);
-}
-
-/* Without elements its memory may be none, which would ask urza_call for memory. */
-static bool has_memory(DLTensor *tensor, const struct role *role)
-{
-    static char nothing;
-    bool empty = false;
-    for (int32_t i = 0; i < tensor->ndim; i++)
-        empty = empty || tensor->shape[i] == 0;
-    if (tensor->data || empty) {
-        tensor->data = tensor->data ? tensor->data : &nothing;
-        return true;
-    }
-    PyErr_Format(PyExc_TypeError, "%s '%s': it has no memory", role->what, role->name);
-    return false;
-}
-
-static bool take_outputs(struct call *call, PyObject *out)
-{
-    uint32_t count = call->output_count;
-    bool list = is_list(out);
-    Py_ssize_t given = list ? PySequence_Size(out) : 1;
-    if (given != (Py_ssize_t)count) {
-        PyErr_Format(PyExc_TypeError, "out has %zd arrays, the module has %u outputs", given,
-                     count);
-        return false;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        struct role role = {"output", urza_output_info(call->module->module, i)->name, true};
-        PyObject *array = list ? PySequence_GetItem(out, i) : Py_NewRef(out);
-        if (!array)
-            return false;
-        bool ok = take(call, array, &role, NULL);
-        Py_DECREF(array); /* the list holds it, or the caller */
-        if (!ok || !has_memory(&call->tensors[call->input_count + i], &role))
-            return false;
-    }
-    return true;
-}
 
 /* The run. */
 
@@ -236,25 +92,31 @@ static PyObject *run_new(struct call *call)
     DLTensor *outputs = call->tensors + call->input_count;
     for (uint32_t i = 0; i < call->output_count; i++)
         outputs[i] = (DLTensor){.shape = call->shapes[i]};
-    if (run(call, &hold, &err) == 0)
-        return results_as(call->state, call->kind ? call->kind : &own, hold, outputs,
-                          call->output_count, &call->module->numpy_dtypes);
-    raise_error(call->state, &err);
-    return NULL;
+    if (run(call, &hold, &err) != 0) {
+        raise_error(call->state, &err);
+        return NULL;
+    }
+    struct held *held = held_of_result(hold);
+    const struct kind *kind = call->kind ? call->kind : &own;
+    _Atomic(PyObject *) *dtypes = &call->module->numpy_dtypes;
+    if (!held)
+        return NULL;
+    return call->output_count == 1
+               ? result_as(call->state, kind, held, outputs, dtypes)
+               : results_as(call->state, kind, held, outputs, call->output_count, dtypes);
 }
 
 static PyObject *call_with(struct call *call, PyObject *const *args, size_t count, PyObject *words)
 {
     PyObject *out, *result = NULL;
-    if (bind(call, args, count, words, &out) && take_inputs(call)) {
+    if (call_bind(call, args, count, words, call->state->name_out, &out) &&
+        call_take_inputs(call, false)) {
         if (out == Py_None)
             result = run_new(call);
-        else if (take_outputs(call, out))
+        else if (call_take_outputs(call, out))
             result = run_into(call, out);
     }
-    for (uint32_t i = 0; i < call->leased; i++)
-        lease_end(&call->leases[i]);
-    kind_put(call->kind);
+    call_end(call);
     return result;
 }
 

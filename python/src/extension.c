@@ -115,9 +115,10 @@ static bool add_names(struct state *state)
     state->name_grad = PyUnicode_InternFromString("requires_grad");
     state->name_is_neg = PyUnicode_InternFromString("is_neg");
     state->name_out = PyUnicode_InternFromString("out");
+    state->name_params = PyUnicode_InternFromString("params");
     return state->empty && state->dlpack_words && state->name_dlpack && state->name_device &&
            state->name_table && state->name_old_table && state->name_grad && state->name_is_neg &&
-           state->name_out;
+           state->name_out && state->name_params;
 }
 
 static PyStructSequence_Field tensor_info_fields[] = {
@@ -140,11 +141,13 @@ static bool add_types(PyObject *extension, struct state *state)
 {
     state->module_type = (PyTypeObject *)PyType_FromModuleAndSpec(extension, &module_spec, NULL);
     state->tensor_type = (PyTypeObject *)PyType_FromModuleAndSpec(extension, &tensor_spec, NULL);
+    state->tape_type = (PyTypeObject *)PyType_FromModuleAndSpec(extension, &tape_spec, NULL);
     state->tensor_info = PyStructSequence_NewType(&tensor_info);
     state->dim_info = PyStructSequence_NewType(&dim_info);
-    return state->module_type && state->tensor_type && state->tensor_info && state->dim_info &&
-           PyModule_AddType(extension, state->module_type) == 0 &&
+    return state->module_type && state->tensor_type && state->tape_type && state->tensor_info &&
+           state->dim_info && PyModule_AddType(extension, state->module_type) == 0 &&
            PyModule_AddType(extension, state->tensor_type) == 0 &&
+           PyModule_AddType(extension, state->tape_type) == 0 &&
            PyModule_AddType(extension, state->tensor_info) == 0 &&
            PyModule_AddType(extension, state->dim_info) == 0;
 }
@@ -166,6 +169,7 @@ static int traverse(PyObject *extension, visitproc visit, void *arg)
         Py_VISIT(state->errors[i]);
     Py_VISIT((PyObject *)state->module_type);
     Py_VISIT((PyObject *)state->tensor_type);
+    Py_VISIT((PyObject *)state->tape_type);
     Py_VISIT((PyObject *)state->tensor_info);
     Py_VISIT((PyObject *)state->dim_info);
     for (struct kind *kind = atomic_load(&state->kinds); kind; kind = kind->next) {
@@ -184,6 +188,7 @@ static int clear(PyObject *extension)
         Py_CLEAR(state->errors[i]);
     Py_CLEAR(state->module_type);
     Py_CLEAR(state->tensor_type);
+    Py_CLEAR(state->tape_type);
     Py_CLEAR(state->tensor_info);
     Py_CLEAR(state->dim_info);
     Py_CLEAR(state->empty);
@@ -195,6 +200,7 @@ static int clear(PyObject *extension)
     Py_CLEAR(state->name_grad);
     Py_CLEAR(state->name_is_neg);
     Py_CLEAR(state->name_out);
+    Py_CLEAR(state->name_params);
     return 0;
 }
 

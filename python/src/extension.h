@@ -3,7 +3,9 @@
  *
  *   extension.c   the module: exceptions, names, types
  *   module.c      urza.Module: a loaded package, its attributes
- *   call.c        a call of it: arguments to tensors, GIL, results
+ *   bind.c        arguments to tensors
+ *   call.c        a call of it: GIL, results
+ *   train.c       forward_train and urza.Tape
  *   kind.c        what is known of a type of arrays, found once per type
  *   array.c       an array as a tensor, without copying
  *   tensor.c      urza.Tensor: a result's memory; results as arrays of the first input's kind
@@ -55,10 +57,10 @@ struct kind {
 
 struct state {
     PyObject *errors[ERRORS_MOST]; /* classes by code; [0] is urza.Error */
-    PyTypeObject *module_type, *tensor_type, *tensor_info, *dim_info;
+    PyTypeObject *module_type, *tensor_type, *tape_type, *tensor_info, *dim_info;
     PyObject *empty, *dlpack_words; /* arguments of __dlpack__ */
     PyObject *name_dlpack, *name_device, *name_table, *name_old_table, *name_grad, *name_is_neg,
-        *name_out;
+        *name_out, *name_params;
     _Atomic(struct kind *) kinds;
     atomic_uint kind_count;
 };
@@ -86,6 +88,7 @@ struct role {
     const char *what; /* "input", "output" */
     const char *name;
     bool writable;
+    bool keep; /* the tensor is needed longer than the array is borrowed */
 };
 /* What must be given back when a tensor is not needed any more. */
 struct lease {
@@ -109,17 +112,30 @@ const char *array_format(DLDataType dtype); /* of PEP 3118; NULL: it has none */
 /* tensor.c */
 
 extern PyType_Spec tensor_spec;
-/* Makes objects of the results of a call, which point into hold; takes hold over in any case. One:
- * an object; several: a tuple. numpy_dtypes: where the module keeps the outputs' dtypes for NumPy.
- */
-PyObject *results_as(struct state *state, const struct kind *kind, urza_result *hold,
-                     const DLTensor *outputs, uint32_t count, _Atomic(PyObject *) *numpy_dtypes);
+/* A piece of memory with results, which is counted: owner of a call's result, or memory of its own.
+ * Neither function needs the GIL. */
+struct held;
+/* NULL with an exception; takes result over in any case. */
+struct held *held_of_result(urza_result *result);
+/* 64-aligned; *out_memory is not initialised. NULL with an exception. */
+struct held *held_of_bytes(size_t bytes, char **out_memory);
+struct held *held_ref(struct held *held); /* returns it */
+void held_unref(struct held *held);       /* accepts NULL */
+
+/* Makes objects of dense tensors in held, of which it takes a reference over in any case: a tuple.
+ * numpy_dtypes: where a tuple of their dtypes for NumPy is kept; NULL: nowhere. */
+PyObject *results_as(struct state *state, const struct kind *kind, struct held *held,
+                     const DLTensor *tensors, uint32_t count, _Atomic(PyObject *) *numpy_dtypes);
+/* The same of one: the object itself. */
+PyObject *result_as(struct state *state, const struct kind *kind, struct held *held,
+                    const DLTensor *tensor, _Atomic(PyObject *) *numpy_dtypes);
 
 /* module.c */
 
 #define PACE_ENTRIES 64
 struct module_object {
-    PyObject_HEAD vectorcall_fn vectorcall;
+    PyObject ob_base;
+    vectorcall_fn vectorcall;
     PyObject *weak_references;
     urza_module *module;
     PyObject *input_names;                      /* a tuple of interned strings */
@@ -130,6 +146,37 @@ struct module_object {
 };
 extern PyType_Spec module_spec;
 PyObject *module_load(PyObject *extension, PyObject *const *args, Py_ssize_t count);
+
+/* bind.c */
+
+/* A call, or a step of training. */
+struct call {
+    struct state *state;
+    struct module_object *module;
+    uint32_t input_count, output_count;
+    PyObject **arrays;            /* of inputs; borrowed from the caller */
+    DLTensor *tensors;            /* inputs, then outputs */
+    struct lease *leases;         /* of tensors */
+    int64_t (*shapes)[RANK_MOST]; /* of outputs in the runtime's memory */
+    struct kind *kind;            /* of the first input; NULL: there is none */
+    uint32_t leased;              /* the first so many tensors have leases */
+};
+
+/* Binds arguments to inputs; the keyword named special is none: Py_None where it is not given.
+ */
+bool call_bind(struct call *call, PyObject *const *args, size_t count, PyObject *words,
+               PyObject *special, PyObject **out_special);
+/* Sees one more array as a tensor. out_kind: where its kind goes, for kind_put; may be NULL. */
+bool call_take(struct call *call, PyObject *array, const struct role *role, struct kind **out_kind);
+bool call_take_inputs(struct call *call, bool keep);
+bool call_take_outputs(struct call *call, PyObject *out);
+void call_end(struct call *call); /* gives back what was taken */
+
+/* train.c */
+
+extern PyType_Spec tape_spec;
+PyObject *module_forward_train(PyObject *self, PyObject *const *args, Py_ssize_t count,
+                               PyObject *words);
 
 /* call.c */
 PyObject *module_call(PyObject *self, PyObject *const *args, size_t nargs_flag, PyObject *kwnames);

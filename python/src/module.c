@@ -239,6 +239,12 @@ static PyObject *module_repr(PyObject *self)
 static PyMethodDef module_methods[] = {
     {"stats", get_stats, METH_NOARGS,
      "stats()\n--\n\nA dictionary of counts: calls, native_calls, fallback_calls, launches, …"},
+    {"forward_train", (PyCFunction)(void (*)(void))module_forward_train,
+     METH_FASTCALL | METH_KEYWORDS,
+     "forward_train(*arrays, params=None)\n--\n\n"
+     "The first part of a training step: (outputs, tape), of a package with a backward pass. "
+     "params: all parameters, a dictionary by names or a list in the order of module.params; None: "
+     "the package's own."},
     {"__copy__", module_copy, METH_NOARGS, NULL},
     {"__deepcopy__", module_copy, METH_O, NULL},
     {NULL, NULL, 0, NULL},

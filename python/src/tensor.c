@@ -13,22 +13,43 @@
 
 struct held {
     atomic_uint references;
-    urza_result *result;
+    urza_result *result; /* NULL: memory of its own follows, at the next multiple of MEMORY_ALIGN */
 };
 
-static struct held *held_new(urza_result *result, uint32_t references)
+#define MEMORY_ALIGN 64
+
+struct held *held_of_result(urza_result *result)
 {
     struct held *held = malloc(sizeof *held);
     if (held) {
-        atomic_init(&held->references, references);
+        atomic_init(&held->references, 1);
         held->result = result;
     } else {
         urza_result_release(result);
+        PyErr_NoMemory();
     }
     return held;
 }
 
-static void held_drop(struct held *held)
+struct held *held_of_bytes(size_t bytes, char **out_memory)
+{
+    size_t room = (bytes / MEMORY_ALIGN + 2) * MEMORY_ALIGN;
+    struct held *held = room > bytes ? aligned_alloc(MEMORY_ALIGN, room) : NULL;
+    if (!held)
+        return (struct held *)PyErr_NoMemory();
+    atomic_init(&held->references, 1);
+    held->result = NULL;
+    *out_memory = (char *)held + MEMORY_ALIGN;
+    return held;
+}
+
+struct held *held_ref(struct held *held)
+{
+    atomic_fetch_add(&held->references, 1);
+    return held;
+}
+
+void held_unref(struct held *held)
 {
     if (!held || atomic_fetch_sub(&held->references, 1) != 1)
         return;
@@ -37,7 +58,8 @@ static void held_drop(struct held *held)
 }
 
 struct tensor_object {
-    PyObject_HEAD PyObject *weak_references;
+    PyObject ob_base;
+    PyObject *weak_references;
     struct held *held;
     DLTensor tensor; /* dense; shape and strides are those below */
     int64_t shape[RANK_MOST], strides[RANK_MOST];
@@ -65,7 +87,7 @@ static PyObject *tensor_new(struct state *state, struct held *held, const DLTens
     static char nothing;
     struct tensor_object *tensor = PyObject_New(struct tensor_object, state->tensor_type);
     if (!tensor) {
-        held_drop(held);
+        held_unref(held);
         return NULL;
     }
     tensor->weak_references = NULL;
@@ -83,7 +105,7 @@ static void tensor_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     if (tensor->weak_references)
         PyObject_ClearWeakRefs(self);
-    held_drop(tensor->held);
+    held_unref(tensor->held);
     PyObject_Free(self);
     Py_DECREF((PyObject *)type);
 }
@@ -103,7 +125,7 @@ static void free_shared(struct shared_tensor *shared, void *data)
 {
     if (!shared->held)
         free(data);
-    held_drop(shared->held);
+    held_unref(shared->held);
     free(shared);
 }
 
@@ -122,7 +144,7 @@ static DLManagedTensorVersioned *share(struct held *held, const DLTensor *from)
 {
     struct shared_tensor *shared = malloc(sizeof *shared);
     if (!shared) {
-        held_drop(held);
+        held_unref(held);
         PyErr_NoMemory();
         return NULL;
     }
@@ -151,7 +173,7 @@ static bool copy_shared(struct shared_tensor *shared, const struct tensor_object
         return false;
     }
     memcpy(copy, object->tensor.data, object->bytes);
-    held_drop(shared->held);
+    held_unref(shared->held);
     shared->held = NULL;
     shared->versioned.dl_tensor.data = copy;
     shared->versioned.flags = DLPACK_IS_COPIED;
@@ -200,8 +222,8 @@ static PyObject *tensor_dlpack(PyObject *self, PyObject *args, PyObject *words)
     }
     if (!read_words(self, words, &major, &copy))
         return NULL;
-    atomic_fetch_add(&object->held->references, 1);
-    struct shared_tensor *shared = (struct shared_tensor *)share(object->held, &object->tensor);
+    struct shared_tensor *shared =
+        (struct shared_tensor *)share(held_ref(object->held), &object->tensor);
     if (!shared)
         return NULL;
     if (copy && !copy_shared(shared, object)) {
@@ -343,26 +365,31 @@ PyType_Spec tensor_spec = {
 
 /* Kinds. */
 
-/* The outputs' dtypes as NumPy's objects; borrowed. */
-static PyObject *numpy_dtypes_of(struct state *state, const DLTensor *outputs, uint32_t count,
-                                 _Atomic(PyObject *) *kept)
+/* Dtypes as NumPy's objects: a new reference to a tuple. */
+static PyObject *make_dtypes(struct state *state, const DLTensor *tensors, uint32_t count)
 {
-    PyObject *dtypes = atomic_load(kept), *none = NULL;
-    if (dtypes)
-        return dtypes;
-    PyObject *names = PyTuple_New(count);
+    PyObject *names = PyTuple_New(count), *dtypes = NULL;
     for (uint32_t i = 0; names && i < count; i++) {
-        PyObject *name = PyUnicode_FromString(array_dtype(outputs[i].dtype));
+        PyObject *name = PyUnicode_FromString(array_dtype(tensors[i].dtype));
         if (!name || PyTuple_SetItem(names, i, name) != 0)
             Py_CLEAR(names);
     }
     if (names)
         dtypes = call_helper(state, "numpy_dtypes", names, NULL);
     Py_XDECREF(names);
-    if (dtypes && !atomic_compare_exchange_strong(kept, &none, dtypes)) {
-        Py_DECREF(dtypes); /* another thread was first */
-        dtypes = none;
-    }
+    return dtypes;
+}
+
+/* The same, from where they are kept. */
+static PyObject *numpy_dtypes_of(struct state *state, const DLTensor *tensors, uint32_t count,
+                                 _Atomic(PyObject *) *kept)
+{
+    PyObject *dtypes = kept ? atomic_load(kept) : NULL, *none = NULL;
+    if (dtypes)
+        return Py_NewRef(dtypes);
+    dtypes = make_dtypes(state, tensors, count);
+    if (dtypes && kept && atomic_compare_exchange_strong(kept, &none, dtypes))
+        Py_INCREF(dtypes); /* kept holds one, too; else another thread was first */
     return dtypes;
 }
 
@@ -375,9 +402,9 @@ static PyObject *by_numpy(const struct kind *kind, PyObject *tensor, PyObject *d
     return array;
 }
 
-/* One result; takes a reference of held over. dtype: for NumPy. */
-static PyObject *result_as(struct state *state, const struct kind *kind, struct held *held,
-                           const DLTensor *output, PyObject *dtype)
+/* dtype: for NumPy. */
+static PyObject *make_result(struct state *state, const struct kind *kind, struct held *held,
+                             const DLTensor *output, PyObject *dtype)
 {
     void *made = NULL;
     if (kind->result == RESULT_TABLE) {
@@ -397,28 +424,34 @@ static PyObject *result_as(struct state *state, const struct kind *kind, struct 
     return array;
 }
 
-PyObject *results_as(struct state *state, const struct kind *kind, urza_result *hold,
-                     const DLTensor *outputs, uint32_t count, _Atomic(PyObject *) *numpy_dtypes)
+PyObject *result_as(struct state *state, const struct kind *kind, struct held *held,
+                    const DLTensor *tensor, _Atomic(PyObject *) *numpy_dtypes)
+{
+    if (kind->result != RESULT_NUMPY)
+        return make_result(state, kind, held, tensor, NULL);
+    PyObject *dtypes = numpy_dtypes_of(state, tensor, 1, numpy_dtypes), *result = NULL;
+    if (dtypes)
+        result = make_result(state, kind, held, tensor, PyTuple_GetItem(dtypes, 0));
+    else
+        held_unref(held);
+    Py_XDECREF(dtypes);
+    return result;
+}
+
+PyObject *results_as(struct state *state, const struct kind *kind, struct held *held,
+                     const DLTensor *tensors, uint32_t count, _Atomic(PyObject *) *numpy_dtypes)
 {
     PyObject *dtypes = NULL, *all = NULL;
-    struct held *held = held_new(hold, 1);
-    if (!held)
-        return PyErr_NoMemory();
-    if (kind->result == RESULT_NUMPY &&
-        !(dtypes = numpy_dtypes_of(state, outputs, count, numpy_dtypes))) {
-        held_drop(held);
-        return NULL;
-    }
-    if (count == 1) /* it has the only reference */
-        return result_as(state, kind, held, outputs, dtypes ? PyTuple_GetItem(dtypes, 0) : NULL);
-    all = PyTuple_New(count);
+    if (kind->result != RESULT_NUMPY ||
+        (dtypes = numpy_dtypes_of(state, tensors, count, numpy_dtypes)))
+        all = PyTuple_New(count);
     for (uint32_t i = 0; all && i < count; i++) {
-        atomic_fetch_add(&held->references, 1);
-        PyObject *one =
-            result_as(state, kind, held, &outputs[i], dtypes ? PyTuple_GetItem(dtypes, i) : NULL);
+        PyObject *one = make_result(state, kind, held_ref(held), &tensors[i],
+                                    dtypes ? PyTuple_GetItem(dtypes, i) : NULL);
         if (!one || PyTuple_SetItem(all, i, one) != 0)
             Py_CLEAR(all);
     }
-    held_drop(held);
+    Py_XDECREF(dtypes);
+    held_unref(held);
     return all;
 }

@@ -132,6 +132,25 @@ class Torch(Case):
         gc.collect()
         self.assertEqual([sys.getrefcount(each) for each in (x, y, out)], counts)
 
+    def test_training(self):
+        """Gradients beside PyTorch's, at a step's own parameters, which change in place."""
+        from test_training import BOUND, layer
+        module = urza.load(self.compile("layer", layer(), "--backward"))
+        w, b = torch.randn(8, 6) / 4, torch.randn(8) / 4
+        for _ in range(3):
+            x = torch.randn(5, 6) / 4
+            leaves = [each.clone().requires_grad_() for each in (x, w, b)]
+            y = torch.tanh(torch.nn.functional.linear(*leaves))
+            (y.sum() + (y * y).sum()).backward()
+            (got, _), tape = module.forward_train(x, params={"b": b, "w": w})
+            self.assertTrue(torch.allclose(got, y.detach(), rtol=0, atol=BOUND))
+            found = tape.backward(torch.ones(5, 8), torch.ones(5, 8))
+            for name, leaf in zip(("x", "w", "b"), leaves, strict=True):
+                self.assertIs(type(found[name]), torch.Tensor)
+                self.assertTrue(torch.allclose(found[name], leaf.grad, rtol=0, atol=BOUND))
+            w -= found["w"] * 0.1
+            b -= found["b"] * 0.1
+
     def test_data_loader(self):
         """Workers that were forked call the module of their parent."""
         add, y = self.add, self.y

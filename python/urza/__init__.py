@@ -10,9 +10,9 @@ import re
 from . import _store, _urza
 from ._urza import *  # noqa: F403  the exceptions and types, whose list the runtime has
 from ._client import Client
-from ._urza import DimInfo, Error, Module, Tensor, TensorInfo, __version__
+from ._urza import DimInfo, Error, Module, Tape, Tensor, TensorInfo, __version__
 
-__all__ = ["Client", "DimInfo", "Error", "Module", "Tensor", "TensorInfo", "load"]
+__all__ = ["Client", "DimInfo", "Error", "Module", "Tape", "Tensor", "TensorInfo", "load"]
 __all__ += [name for name, value in vars(_urza).items()
             if isinstance(value, type) and issubclass(value, Error) and value is not Error]
 

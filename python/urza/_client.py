@@ -80,6 +80,11 @@ class _SecureHandler(urllib.request.HTTPSHandler):
         return self.do_open(_bounded(http.client.HTTPSConnection), request, context=self._context)
 
 
+def _check_name(name, what):
+    if not isinstance(name, str) or not NAME.fullmatch(name) or name in (".", ".."):
+        raise _store.error("UsageError", f"no id of a {what}: {name!r}", what)
+
+
 def _parse(data):
     try:
         value = json.loads(data)
@@ -255,13 +260,13 @@ class Client:
         """A Module of a kernel, by its id or an alias. An id that was fetched before is loaded from
         the folder of packages, without asking. threads, trust, allow_unsigned: as in load."""
         from . import load
+        _check_name(kernel, "kernel")
         return load(kernel, client=self, threads=threads, trust=trust,
                     allow_unsigned=allow_unsigned)
 
     def _package(self, kernel):
         """(bytes, id that the service says) of a package; not verified yet."""
-        if not isinstance(kernel, str) or not NAME.fullmatch(kernel) or kernel in (".", ".."):
-            raise _store.error("UsageError", f"no id or alias of a kernel: {kernel!r}", "kernel")
+        _check_name(kernel, "kernel")
         data, headers = self._ask(f"/kernel/{kernel}", (PACKAGE_TYPE, PACKAGE_BYTES))
         return data, headers.get("X-Kernel-Id")
 
@@ -269,8 +274,7 @@ class Client:
         """Follows a job: an iterator of dictionaries {state, stage, kernel_id}, one for each
         change, which ends when the job is done. What ended it otherwise is raised; ConnectionError
         after timeout seconds (None: never)."""
-        if not isinstance(job, str) or not NAME.fullmatch(job) or job in (".", ".."):
-            raise _store.error("UsageError", f"no id of a job: {job!r}", "job")
+        _check_name(job, "job")
         return self._events(job, time.monotonic() + (1e9 if timeout is None else timeout))
 
     def _events(self, job, deadline):
