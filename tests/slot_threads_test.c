@@ -1,5 +1,5 @@
-/* Calls from several threads while one thread ticks, plants, prunes, saves and reads events; and a
- * fork amid it. What each call gives is h itself or a blend by some alpha. */
+/* Calls from several threads while one thread ticks, plants, prunes, rolls out, saves and reads
+ * events; and a fork amid it. What each call gives is h itself or a blend by some alpha. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -93,6 +93,12 @@ static void calls_and_control(void **state)
         .train_ticks = 20, .blend_ticks = 50, .embargo_ticks = 1, .name = "threads"};
     module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
     must(urza_slot_open(&options, &slot, &err), &err);
+    urza_module *challenger = grafted_module("f32", "residual", GRAFT_REORDERED, NULL);
+    urza_rollout *rollout;
+    const urza_rollout_options roll = {
+        .champion = module, .challenger = challenger, .sample_every = 16};
+    must(urza_rollout_open(&roll, &rollout, &err), &err);
+    urza_unload(challenger);
     for (int i = 0; i <= THREADS; i++)
         place_init(&places[i], module, "f32", ROWS, 9);
     for (int i = 0; i < THREADS; i++)
@@ -101,6 +107,11 @@ static void calls_and_control(void **state)
         urza_slot_state now = urza_slot_tick(slot, NULL);
         if (now == URZA_DORMANT)
             must(urza_slot_plant(slot, "seed", module, NULL, &err), &err);
+        if (now == URZA_TRAINING && i % 8 == 0) {
+            urza_rung rung = i % 16 ? URZA_RUNG_50 : URZA_RUNG_100;
+            must(urza_rollout_set(rollout, rung, NULL, &err), &err);
+            must(urza_slot_roll(slot, rollout, 1, &err), &err);
+        }
         if (now == URZA_HOLDING && i % 64 == 0) {
             const urza_command c = {.kind = URZA_COMMAND_PRUNE,
                                     .ticks = (uint32_t)(i / 64 % 3 * 8)};
@@ -123,7 +134,12 @@ static void calls_and_control(void **state)
         pthread_join(threads[i], NULL);
     assert_int_equal(wrong, 0);
     assert_true(blends > 1000 && hosts > 100);
+    urza_rollout_stats stats;
+    urza_rollout_stats_get(rollout, &stats);
+    assert_true(stats.challenger_calls > 100 && stats.judged > 0);
+    assert_int_equal(stats.wrong, 0);
     urza_slot_close(slot);
+    urza_rollout_close(rollout);
     urza_unload(module);
 }
 
