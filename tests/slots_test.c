@@ -390,8 +390,8 @@ static void trials(void **state)
     urza_unload(plain);
 }
 
-/* ACCUMULATE adds, also what is boosted; factors and strides; nothing wanted; no tape. */
-static void calls_of_all_kinds(void **state)
+/* ACCUMULATE adds, also what is boosted; a gradient that is not wanted stays away. */
+static void accumulates(void **state)
 {
     (void)state;
     urza_module *module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
@@ -399,59 +399,82 @@ static void calls_of_all_kinds(void **state)
     struct place place;
     urza_slot_tape *tape;
     urza_error err;
-    float once[64], y[COUNT];
+    float once[64];
     place_init(&place, module, "f32", ROWS, 5);
     plant(slot, module);
     place_reach(&place, slot, URZA_BLENDING, 10);
     urza_slot_tick(slot, NULL);
     place_step(&place, slot, 0, NULL);
     memcpy(once, place.dparam[GRAFT_W1].data, sizeof(float) * GRAFT_FEATURES * GRAFT_HIDDEN);
-    memcpy(y, place.y.data, sizeof y);
-    urza_slot_call call = place_call(&place, 0, NULL);
-    urza_slot_gradients gradients = {.dy = &place.dy,
-                                     .dh = &place.dh,
-                                     .params = place.dparam,
-                                     .param_count = place.params,
-                                     .flags = URZA_ACCUMULATE};
+    const urza_slot_call call = place_call(&place, 0, NULL);
+    const urza_slot_gradients gradients = {.dy = &place.dy,
+                                           .dh = &place.dh,
+                                           .params = place.dparam,
+                                           .param_count = place.params,
+                                           .flags = URZA_ACCUMULATE};
     must(urza_slot_forward(slot, &call, &tape, &err), &err);
-    void *memory = place.dparam[GRAFT_B1].data;
     place.dparam[GRAFT_B1].data = NULL;
     must(urza_slot_backward(slot, tape, &gradients, &err), &err);
     for (int i = 0; i < GRAFT_FEATURES * GRAFT_HIDDEN; i++)
         near(place_get(&place.dparam[GRAFT_W1], i), 2 * (double)once[i], 1e-6, "twice", i);
-    place.dparam[GRAFT_B1].data = memory;
-    /* h with strides, without a backward pass. */
-    float twice[2 * COUNT];
+    urza_slot_close(slot);
+    urza_unload(module);
+}
+
+static void must_refuse(urza_slot *slot, const urza_slot_call *call, const char *words)
+{
+    urza_error err;
+    must_give(urza_slot_forward(slot, call, NULL, &err), "InvalidInputError", &err, words);
+}
+
+/* h with strides, calls without a backward pass; what could not ever work is refused. */
+static void tensors_of_all_kinds(void **state)
+{
+    (void)state;
+    urza_module *module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
+    urza_slot *slot = open_slot((urza_slot_options){0});
+    struct place place;
+    urza_slot_tape *tape;
+    urza_error err;
+    float y[COUNT], twice[2 * COUNT];
     int64_t strides[2] = {2 * GRAFT_FEATURES, 2};
-    DLTensor strided = place.h;
+    place_init(&place, module, "f32", ROWS, 5);
+    plant(slot, module);
+    place_reach(&place, slot, URZA_HOLDING, 20);
+    place_step(&place, slot, 0, NULL);
+    memcpy(y, place.y.data, sizeof y);
+    place_clear(&place);
+    urza_slot_call call = place_call(&place, 0, NULL);
+    DLTensor strided = place.h, bad = place.y;
     for (int i = 0; i < COUNT; i++)
         twice[2 * i] = (float)place_get(&place.h, i);
     strided.data = twice;
     strided.strides = strides;
-    place_clear(&place);
     call.h = &strided;
     must(urza_slot_forward(slot, &call, NULL, &err), &err);
     assert_memory_equal(y, place.y.data, sizeof y);
-    call.h = &place.h;
-    /* Refused: what could not ever work. */
-    DLTensor bad = place.y;
     call.y = &bad;
+    bad.data = twice + 1;
+    must_refuse(slot, &call, "lies between its elements");
+    call.h = &place.h;
     bad.data = place.h.data;
-    must_give(urza_slot_forward(slot, &call, NULL, &err), "InvalidInputError", &err,
-              "shares memory");
+    must_refuse(slot, &call, "shares memory");
     bad.data = NULL;
-    must_give(urza_slot_forward(slot, &call, NULL, &err), "InvalidInputError", &err,
-              "y has no memory");
+    must_refuse(slot, &call, "y has no memory");
     call.y = &place.y;
+    strided.data = NULL;
+    call.h = &strided;
+    must_refuse(slot, &call, "h is no tensor");
+    call.h = &place.h;
     call.params = NULL;
     must_give(urza_slot_forward(slot, &call, NULL, &err), "UsageError", &err, "NULL");
     call.params = place.param;
     must(urza_slot_forward(slot, &call, &tape, &err), &err);
     bad = place.dy;
     bad.ndim = 1;
-    gradients = (urza_slot_gradients){.dy = &bad, .dh = &place.dh};
+    const urza_slot_gradients gradients = {.dy = &bad, .dh = &place.dh};
     must_give(urza_slot_backward(slot, tape, &gradients, &err), "InvalidInputError", &err,
-              "dy has not the shape");
+              "not the shape and dtype of y");
     urza_slot_close(slot);
     urza_unload(module);
 }
@@ -578,7 +601,8 @@ int main(void)
         cmocka_unit_test(does_not_disturb_the_host),
         cmocka_unit_test(faults),
         cmocka_unit_test(trials),
-        cmocka_unit_test(calls_of_all_kinds),
+        cmocka_unit_test(accumulates),
+        cmocka_unit_test(tensors_of_all_kinds),
         cmocka_unit_test(draws_its_own_numbers),
         cmocka_unit_test(gives_modules_back),
         cmocka_unit_test(says_which_layer_is_last),

@@ -78,8 +78,8 @@ void slot_add_gradient(struct urza_slot *slot, double squares)
     atomic_fetch_add(&slot->norms, 1);
 }
 
-static void add_event(struct urza_slot *slot, urza_slot_event_kind kind, uint32_t state,
-                      const char *reason)
+void slot_warn(struct urza_slot *slot, urza_slot_event_kind kind, uint32_t state, const char *what,
+               const char *why)
 {
     urza_slot_event event = {.kind = kind,
                              .from = (urza_slot_state)state,
@@ -87,25 +87,19 @@ static void add_event(struct urza_slot *slot, urza_slot_event_kind kind, uint32_
                              .seed = atomic_load(&slot->seed_seen),
                              .tick = atomic_load(&slot->tick_seen),
                              .count = 1};
-    snprintf(event.reason, sizeof event.reason, "%s", reason);
+    snprintf(event.reason, sizeof event.reason, "%.36s: %.80s", what, why);
     event_add(&slot->ring, &event);
+    atomic_fetch_add(&slot->counters.fallbacks, 1);
 }
 
 void slot_fault(struct urza_slot *slot, uint32_t state, const char *what, const urza_error *why)
 {
-    char reason[sizeof(urza_error)];
-    snprintf(reason, sizeof reason, "%s: %s%s%s", what, why->place, why->place[0] ? ": " : "",
+    char reason[160];
+    snprintf(reason, sizeof reason, "%.60s%s%.90s", why->place, why->place[0] ? ": " : "",
              why->message);
-    add_event(slot, URZA_EVENT_FAULT, state, reason);
+    slot_warn(slot, URZA_EVENT_FAULT, state, what, reason);
     atomic_fetch_add(&slot->faults, 1);
     atomic_fetch_add(&slot->counters.faults, 1);
-    atomic_fetch_add(&slot->counters.fallbacks, 1);
-}
-
-void slot_warn(struct urza_slot *slot, urza_slot_event_kind kind, uint32_t state, const char *what)
-{
-    add_event(slot, kind, state, what);
-    atomic_fetch_add(&slot->counters.fallbacks, 1);
 }
 
 void slot_uproot(struct urza_slot *slot)

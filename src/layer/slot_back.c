@@ -47,8 +47,9 @@ static bool check(const struct urza_slot_tape *tape, const urza_slot_gradients *
     if (call->param_count > 0 && call->param_count != count)
         return fail(err, ERR_INPUT, "%u gradients of parameters are given, expected %u",
                     call->param_count, count);
-    if (!call->dy->shape || !tensor_alike(call->dy, &tape->h))
-        return fail(err, ERR_INPUT, "dy has not the shape and dtype of y");
+    if (!call->dy->shape || !tensor_alike(call->dy, &tape->h) ||
+        (!call->dy->data && tensor_count(call->dy) > 0))
+        return fail(err, ERR_INPUT, "dy has no memory, or not the shape and dtype of y");
     for (uint32_t i = 0; i < call->param_count; i++) {
         const urza_tensor_info *info = urza_param_info(tape->module, i);
         const DLTensor expected = {
@@ -229,8 +230,8 @@ static void back(struct urza_slot_tape *tape, const urza_slot_gradients *call)
     else if (!ok && fault)
         slot_fault(slot, tape->seen.state, "backward", &why);
     else if (!ok)
-        slot_warn(slot, URZA_EVENT_HOST, tape->seen.state,
-                  "backward: the host's gradient is not finite");
+        slot_warn(slot, URZA_EVENT_HOST, tape->seen.state, "backward",
+                  "the host's gradient is not finite");
     if (!ok || tape->is_trial) {
         give_none(call);
         return;

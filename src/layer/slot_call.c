@@ -10,7 +10,7 @@ static bool check(const struct forward_call *call, bool blends, struct error *er
 {
     const DLTensor *h = call->given.h, *y = call->given.y;
     if (h->ndim < 1 || h->ndim > LIMIT_RANK || !h->shape || h->device.device_type != kDLCPU ||
-        !values_dtype(h->dtype) || tensor_count(h) == SIZE_MAX)
+        !values_dtype(h->dtype) || tensor_count(h) == SIZE_MAX || (!h->data && tensor_count(h) > 0))
         return fail(err, ERR_INPUT, "h is no tensor of floats on the CPU, with 1 to %d dims",
                     LIMIT_RANK);
     if (!blends)
@@ -18,11 +18,9 @@ static bool check(const struct forward_call *call, bool blends, struct error *er
     if (!y->data || y->ndim != h->ndim || !y->shape || !tensor_alike(y, h) || !tensor_dense(y))
         return fail(err, ERR_INPUT,
                     "y has no memory, or it is not dense, or not h's shape and dtype");
-    const char *from = tensor_data(h), *to = tensor_data(y);
-    size_t bytes = tensor_count(h) * values_bytes(h->dtype);
-    if (tensor_dense(h) && to < from + bytes && from < to + bytes)
-        return fail(err, ERR_INPUT, "y shares memory with h");
-    return true;
+    const struct span of_h = tensor_span(h), of_y = tensor_span(y);
+    return of_h.end <= of_y.begin || of_y.end <= of_h.begin ||
+           fail(err, ERR_INPUT, "y shares memory with h, or lies between its elements");
 }
 
 static bool host_finite(const DLTensor *h)
@@ -59,7 +57,8 @@ static bool run(struct urza_slot_tape *tape, const struct forward_call *call, do
     if (values_finite(out->dtype, tensor_data(out), tensor_count(out)))
         return true;
     *out_fault = host_finite(call->given.h);
-    snprintf(why->message, sizeof why->message, "its values are not finite");
+    snprintf(why->message, sizeof why->message,
+             *out_fault ? "its values are not finite" : "what the host gives is not finite");
     return false;
 }
 
@@ -130,8 +129,7 @@ static bool go(struct urza_slot_tape *tape, const struct forward_call *call)
     if (!ok && fault)
         slot_fault(slot, tape->seen.state, "forward", &why);
     else if (!ok)
-        slot_warn(slot, URZA_EVENT_HOST, tape->seen.state,
-                  "forward: what the host gives is not finite");
+        slot_warn(slot, URZA_EVENT_HOST, tape->seen.state, "forward", why.message);
     if (!ok && tape->is_trial)
         end_trial(slot, fault ? TRIAL_FAILED : TRIAL_NONE);
     if (!ok || !blends)

@@ -85,6 +85,11 @@ void values_fill(DLDataType dtype, void *data, double value, size_t count);
 bool tensor_dense(const DLTensor *tensor);
 bool tensor_alike(const DLTensor *a, const DLTensor *b); /* dtype and shape */
 size_t tensor_count(const DLTensor *tensor); /* elements; SIZE_MAX: more than memory has */
+/* Addresses from the first byte of an element to behind the last one, whatever the strides. */
+struct span {
+    uintptr_t begin, end;
+};
+struct span tensor_span(const DLTensor *tensor);
 static inline size_t values_bytes(DLDataType dtype)
 {
     return dtype.bits / 8u;
@@ -147,7 +152,8 @@ void slot_add_gradient(struct urza_slot *slot, double squares);
 /* A call gave h in place of the seed's work. */
 void slot_fault(struct urza_slot *slot, uint32_t state, const char *what, const urza_error *why);
 /* The same, but nothing that the seed could be blamed for. */
-void slot_warn(struct urza_slot *slot, urza_slot_event_kind kind, uint32_t state, const char *what);
+void slot_warn(struct urza_slot *slot, urza_slot_event_kind kind, uint32_t state, const char *what,
+               const char *why);
 /* Empties the slot's place for a module. */
 void slot_uproot(struct urza_slot *slot);
 /* Makes a tensor point to another one's memory. */
@@ -204,10 +210,10 @@ bool roll_again(struct urza_slot_tape *tape);
 /* The arm's part of the call is over. why: how the challenger failed; NULL: it did not, or did not
  * run. champion_too: where it ran, it failed, too. */
 void roll_conclude(struct urza_slot_tape *tape, const urza_error *why, bool champion_too);
-/* After a step that was good: if it is sampled, runs both arms once more. */
 struct wanted { /* gradients: by the seed's input, by h */
     bool by_x, by_h;
 };
+/* After a step that was good: if it is sampled, runs both arms once more. */
 void roll_pair(struct urza_slot_tape *tape, const urza_slot_gradients *call,
                const struct wanted *wanted);
 

@@ -84,7 +84,6 @@ bool roll_again(struct urza_slot_tape *tape)
 
 void roll_conclude(struct urza_slot_tape *tape, const urza_error *why, bool champion_too)
 {
-    char reason[sizeof why->message + 32];
     struct run runs[2] = {{0}};
     if (!tape->rollout || (!why && (tape->arm == 0 || champion_too)))
         return;
@@ -92,8 +91,7 @@ void roll_conclude(struct urza_slot_tape *tape, const urza_error *why, bool cham
         runs[1].err = *why;
         runs[1].code = why->code != 0 ? why->code : ERR_VERIFY;
         runs[0].code = champion_too ? ERR_VERIFY : 0;
-        snprintf(reason, sizeof reason, "the challenger: %s", why->message);
-        slot_warn(tape->slot, URZA_EVENT_FAULT, tape->seen.state, reason);
+        slot_warn(tape->slot, URZA_EVENT_FAULT, tape->seen.state, "the challenger", why->message);
     }
     rollout_conclude(tape->rollout, runs);
 }

@@ -50,6 +50,24 @@ bool tensor_alike(const DLTensor *a, const DLTensor *b)
     return true;
 }
 
+struct span tensor_span(const DLTensor *tensor)
+{
+    uintptr_t begin = (uintptr_t)tensor_data(tensor), end = begin;
+    size_t count = tensor_count(tensor), bytes = values_bytes(tensor->dtype);
+    if (count == 0)
+        return (struct span){begin, begin};
+    if (!tensor->strides)
+        return (struct span){begin, begin + count * bytes};
+    for (int32_t i = 0; i < tensor->ndim; i++) {
+        int64_t reach = (tensor->shape[i] - 1) * tensor->strides[i] * (int64_t)bytes;
+        if (reach < 0)
+            begin -= (uintptr_t)-reach;
+        else
+            end += (uintptr_t)reach;
+    }
+    return (struct span){begin, end + bytes};
+}
+
 /* An element is not finite where all bits of its exponent are set. */
 URZA_VECTORISED
 static bool finite16(const uint16_t *x, size_t count, uint16_t exponent)
