@@ -298,6 +298,10 @@ class Strange(Case):
                              [{"state": "LEASED"}, {"state": "DONE"}])
         self.check((200, stream, b""), urza.ConnectionError, "not over",
                    lambda client: list(client.watch("j", timeout=1)))
+        began = time.monotonic()
+        with self.assertRaisesRegex(urza.ConnectionError, "127.0.0.1:1: .*refused"):
+            list(urza.Client("http://127.0.0.1:1", timeout=0.5).watch("j"))
+        self.assertLess(time.monotonic() - began, 5)
 
     def test_arguments(self):
         for url in ("127.0.0.1:80", "ftp://a", "http://", "http://a?b", "http://u:p@a",

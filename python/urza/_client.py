@@ -189,6 +189,11 @@ class Client:
     def __repr__(self):
         return f"<urza.Client {self.url}>"
 
+    def _lost(self, reason):
+        if isinstance(reason, _urza.ConnectionError):
+            return reason
+        return _store.error("ConnectionError", f"{self.url}: {reason}")
+
     def _open(self, path, accept, body, timeout):
         """One try: an answer of success; everything else is an exception."""
         headers = {**self._headers, "Accept": accept[0]}
@@ -206,8 +211,7 @@ class Client:
                 error._wait = refusal.headers.get("Retry-After", "")
                 raise error from None
         except (OSError, http.client.HTTPException, ValueError) as problem:
-            reason = getattr(problem, "reason", problem)
-            raise _store.error("ConnectionError", f"{self.url}: {reason}") from None
+            raise self._lost(getattr(problem, "reason", problem)) from None
         try:
             _check_type(answer, accept[0])
         except _urza.Error:
@@ -225,7 +229,7 @@ class Client:
                 with answer, _ending(answer):
                     return _read(answer, accept[1], deadline), answer.headers
             except (OSError, http.client.HTTPException) as broken:
-                error = _store.error("ConnectionError", f"{self.url}: {broken}")
+                error = self._lost(broken)
             except _urza.Error as refused:
                 if not (isinstance(refused, _urza.ConnectionError) or
                         getattr(refused, "_status", 0) in (429, 503)):
@@ -293,8 +297,8 @@ class Client:
                             last = data
                             yield _parse(data)
             except (_urza.ConnectionError, OSError, http.client.HTTPException) as broken:
-                if time.monotonic() > min(lost, deadline):
-                    raise _store.error("ConnectionError", f"{self.url}: {broken}") from None
+                if lost < time.monotonic() <= deadline:
+                    raise self._lost(broken) from None
             except _urza.Error as refused:
                 if getattr(refused, "_status", 0) not in (429, 503):
                     raise
