@@ -67,19 +67,22 @@ static void test_rows(void **state)
 /* y = x · w with a weight of small integers, that are cast once or twice. */
 static const struct byte_row {
     const char *what;
-    int64_t rows, columns;
-    enum dtype dtype, by; /* by: DTYPE_NONE, or what the weight is cast to before f32 */
-    bool shifted;         /* less a zero point */
-    bool bytes;           /* the packed copy has them as they are */
+    int64_t rows, columns; /* rows below 0: -rows or more */
+    enum dtype dtype, by;  /* by: DTYPE_NONE, or what the weight is cast to before f32 */
+    bool shifted;          /* less a zero point */
+    bool bytes;            /* the packed copy has them as they are */
 } byte_rows[] = {
     {"one row", 1, 330, DTYPE_I8, DTYPE_NONE, false, true},
     {"two rows of unsigned", 2, 330, DTYPE_U8, DTYPE_I32, false, true},
     {"a small weight", 1, 320, DTYPE_I8, DTYPE_NONE, false, false},
-    {"three rows", 3, 330, DTYPE_I8, DTYPE_NONE, false, false},
+    {"eight rows", 8, 330, DTYPE_I8, DTYPE_NONE, false, true},
+    {"nine rows", 9, 330, DTYPE_I8, DTYPE_NONE, false, false},
+    {"any number of rows", -1, 330, DTYPE_I8, DTYPE_NONE, false, true},
+    {"nine rows or more", -9, 330, DTYPE_I8, DTYPE_NONE, false, false},
     {"a wide type", 1, 330, DTYPE_I16, DTYPE_I32, false, false},
     {"a narrower float", 1, 330, DTYPE_I8, DTYPE_BF16, false, false},
     {"a zero point", 1, 330, DTYPE_U8, DTYPE_I32, true, true},
-    {"a zero point and two rows", 2, 330, DTYPE_U8, DTYPE_I32, true, false},
+    {"a zero point and any rows", -1, 330, DTYPE_U8, DTYPE_I32, true, true},
 };
 
 static value_id weight_of(const struct byte_row *row, struct builder *b)
@@ -105,7 +108,12 @@ static void test_bytes(void **state)
         struct builder b = {&graph, &err};
         arena_init(&arena);
         graph_init(&graph, &arena);
-        const dim_id shape[] = {b_dim_const(&b, row->rows), b_dim_const(&b, 400)};
+        const struct dim_name range = {.name = "N", .min = -row->rows, .max = 90, .multiple_of = 1};
+        uint32_t name = 0;
+        if (row->rows < 0)
+            assert_true(dim_declare(&graph.dims, &range, &name, &err));
+        dim_id rows_dim = row->rows < 0 ? dim_named(&graph.dims, name) : b_dim_const(&b, row->rows);
+        const dim_id shape[] = {rows_dim, b_dim_const(&b, 400)};
         value_id x = graph_input(&graph, "x", DTYPE_F32, shape, 2, &err);
         graph_output(&graph, "y", b_contract(&b, x, weight_of(row, &b), 0, 1), &err);
         if (!pass_products(&to, &arena, &graph, target_at(2), &err) || !graph_verify(&to, &err) ||
@@ -117,8 +125,9 @@ static void test_bytes(void **state)
                 found |= graph_node(&live, v)->dtype == row->dtype;
         if (found != row->bytes)
             fail_msg("%s: %s", row->what, found ? "bytes" : "no bytes");
-        expect_same_bits(run_graph(&graph, INTERP_NATIVE, NULL, false, 7, &arena),
-                         run_graph(&live, INTERP_NATIVE, NULL, false, 7, &arena), row->what);
+        expect_same_bits(run_graph(&graph, INTERP_NATIVE, (int64_t[]){11}, false, 7, &arena),
+                         run_graph(&live, INTERP_NATIVE, (int64_t[]){11}, false, 7, &arena),
+                         row->what);
         arena_release(&arena);
     }
 }
