@@ -16,7 +16,8 @@
  * not the last one in memory is packed in the same way, by a kernel of its own before the product.
  * Both are ordinary views around a stored copy. So is an operand that merges dims of which one is
  * not constant and which are not neighbours in memory, as rows of attention's heads are: indices of
- * a product with a division by a named dim would cost more than the copy.
+ * a product with a division by a named dim would cost more than the copy. So is a first operand
+ * whose rows are several dims in another order than in memory, if the last of them may be short.
  *
  * The gradient of a weight, dy^T x, reduces along the first dim of both of its operands. Read where
  * they lie, each step would be on other pages than the one before. So dy is stored by rows, and x
@@ -390,6 +391,31 @@ static value_id store_merged(struct builder *b, value_id v)
     return x == n.operands[0] ? v : b_transpose(b, x, n.attrs->axes);
 }
 
+#define TILE_ROWS 16        /* a dim that is never shorter fills tiles by itself */
+#define COLUMNS_FOR_COPY 64 /* so many results of each row pay for copying it */
+
+/* The first operand of a product, stored if it is transposed so that its rows are several dims in
+ * another order than in memory, and the last of them may be short: tiles would be along that one,
+ * as of a batch of one sequence, [T, B, K] of [B, T, K]. Rows of the copy are one dim. */
+static value_id store_rows(struct builder *b, value_id x, value_id w, uint32_t depth)
+{
+    struct graph *g = b->graph;
+    const struct node *n = b_node(b, x), *columns = b_node(b, w);
+    uint32_t rows = n->rank - depth;
+    int64_t least, most, results = 1;
+    if (n->prim != PRIM_TRANSPOSE || rows < 2)
+        return x;
+    for (uint32_t i = rows; i < n->rank; i++)
+        if (n->attrs->axes[i] != i)
+            return x;
+    for (uint32_t i = 0; i + depth < columns->rank && results < COLUMNS_FOR_COPY; i++) {
+        dim_range(&g->dims, columns->shape[i], &least, &most);
+        results *= least < COLUMNS_FOR_COPY ? least : COLUMNS_FOR_COPY;
+    }
+    dim_range(&g->dims, n->shape[rows - 1], &least, &most);
+    return least >= TILE_ROWS || results < COLUMNS_FOR_COPY ? x : b_unary(b, PRIM_COPY, x);
+}
+
 static bool nonempty(const struct graph *g, const struct node *n)
 {
     for (uint32_t i = 0; i < n->rank; i++) {
@@ -428,6 +454,8 @@ static value_id rule(struct graph *to, value_id copy, const struct graph *from, 
     if (n->prim == PRIM_CONTRACT) {
         struct node own = *n;
         value_id x = store_merged(&b, own.operands[0]), y = store_merged(&b, own.operands[1]);
+        if (own.attrs->batch == 0)
+            x = store_rows(&b, x, y, own.attrs->contract);
         copy = b_contract(&b, x, y, own.attrs->batch, own.attrs->contract);
         return copy == VALUE_NONE ? copy : fit_operand(&b, copy, from_input, panel);
     }
