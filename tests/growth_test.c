@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/strbuf.h"
 #include "build/build.h"
+#include "compiler/target/target.h"
 #include "package/package.h"
 
 #include <cmocka.h> /* last: it defines fail as a macro */
@@ -211,6 +212,39 @@ static void memory_grows_with_the_nodes(void **state)
     }
 }
 
+/* The most bytes at a time. targets: NULL: all of this family. */
+static size_t peak_to_compile(const char *targets, int layers)
+{
+    struct arena arena;
+    struct compile_result result;
+    struct error err;
+    arena_init(&arena);
+    struct strbuf text = model_text(&arena, residual, layers);
+    const struct compile_options options = {.strategy = STRATEGY_FAST, .targets = targets};
+    size_t before = heap.live;
+    heap.peak = before;
+    if (!compile_blueprint(text.data, text.size_bytes, &options, &arena, &result, &err))
+        fail_msg("%s: %s", err.place, err.message);
+    size_t bytes = heap.peak - before;
+    arena_release(&arena);
+    return bytes;
+}
+
+/* What one target needs is given back before the next one begins. */
+static void targets_take_turns(void **state)
+{
+    char last[32] = "";
+    (void)state;
+    if (!COUNTED)
+        skip();
+    for (uint32_t i = 0; target_at(i); i++)
+        if (target_of_this_family(target_at(i)->name))
+            snprintf(last, sizeof last, "%s", target_at(i)->name);
+    size_t one = peak_to_compile(last, 800), all = peak_to_compile(NULL, 800);
+    print_message("%zu MiB for one target, %zu for all\n", one / MIB, all / MIB);
+    assert_true(all < one + one / 2);
+}
+
 #define PARAM_SIDE 4096
 #define PARAM_BYTES ((size_t)PARAM_SIDE * PARAM_SIDE * sizeof(float))
 #define PARAMS 2
@@ -382,6 +416,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(large_parameters_are_verified),
         cmocka_unit_test(memory_grows_with_the_nodes),
+        cmocka_unit_test(targets_take_turns),
         cmocka_unit_test(parameters_are_in_memory_once),
         cmocka_unit_test(many_parameters_are_verified),
     };

@@ -50,9 +50,10 @@ static bool same_graph(const struct graph *a, const struct graph *b)
 
 /* Graphs between passes live in two arenas in turn, each until the pass after the next: a job that
  * kept them all would need several times the memory of the largest. An observer may keep them. */
-static bool optimise(struct job *job, const struct graph *graph, const struct target *target,
-                     struct graph *out, struct error *err)
+static bool optimise(struct job *job, const struct graph *graph, struct unit *unit,
+                     struct error *err)
 {
+    const struct target *target = unit->target;
     const struct compile_observer *observer = job->options->observer;
     const struct pass_setting setting = {target, job->verify_ir};
     struct arena *rooms[2] = {job->arena, job->arena};
@@ -78,11 +79,11 @@ static bool optimise(struct job *job, const struct graph *graph, const struct ta
                                                                      .pass = pass_at(i)});
         from = next;
     }
-    if (!graph_copy_live(out, job->arena, from, err))
+    if (!graph_copy_live(&unit->graph, unit->arena, from, err))
         return false;
     for (int i = 0; i < 2 && !observer; i++)
         arena_release(rooms[i]);
-    return !job->verify_ir || partition_check(out, job->arena, err);
+    return !job->verify_ir || partition_check(&unit->graph, unit->arena, err);
 }
 
 static bool generate(struct job *job, struct unit *unit, struct error *err)
@@ -137,14 +138,19 @@ static void show(struct job *job, struct unit *unit, enum stage stage)
     observer->see(observer->context, &view);
 }
 
+/* What a unit needs is gone when it is planned, or several targets would take several times the
+ * memory. Observers, choosers and dumps may keep it. */
 static bool compile_for_target(struct job *job, const struct graph *graph,
                                const struct target *target, struct error *err)
 {
-    struct unit unit = {.target = target, .graph = *graph};
+    const struct compile_options *options = job->options;
+    bool kept = options->observer || options->chooser || options->dump;
+    struct unit unit = {
+        .target = target, .arena = kept ? job->arena : arena_inside(job->arena), .graph = *graph};
     show(job, &unit, STAGE_READ);
     board_put(job->options->board, BOARD_OPTIMISE, 0, 0);
     struct graph from = unit.graph;
-    if (!optimise(job, &from, target, &unit.graph, err))
+    if (!optimise(job, &from, &unit, err))
         return false;
     show(job, &unit, STAGE_OPTIMISE);
     job_lap(job, STAGE_OPTIMISE);
@@ -166,6 +172,8 @@ static bool compile_for_target(struct job *job, const struct graph *graph,
     ok = ok && unit_plan(job, &unit, err);
     if (ok)
         show(job, &unit, STAGE_PACKAGE);
+    if (!kept)
+        arena_release(unit.arena);
     job_lap(job, STAGE_PACKAGE);
     return ok || fail_at(err, "target '%s'", target->name);
 }

@@ -56,7 +56,9 @@ struct special {
 /* The compilation for one target. */
 struct unit {
     const struct target *target;
-    struct graph graph; /* optimised */
+    struct arena *arena; /* of what is below, but for the image: what the package holds is the job's
+                          */
+    struct graph graph;  /* optimised */
     struct partition partition;
     struct kernel *kernels; /* by group */
     uint32_t kernel_count;

@@ -64,8 +64,8 @@ void nodes_find(struct node_finder *f, const struct group *group, struct plan_la
         uint32_t begin = i > 0 ? f->ends.items[i - 1] : 0;
         uint32_t count = f->ends.items[i] - begin;
         count = count < left ? count : left;
-        if (count > 0)
-            memcpy(names, f->set.names.items + begin, count * sizeof *names);
+        for (uint32_t k = 0; k < count; k++)
+            names[k] = arena_strdup(f->arena, f->set.names.items[begin + k]);
         names += count;
         left -= count;
     }

@@ -130,7 +130,7 @@ static bool plan_kernel(struct planning *p, uint32_t kernel)
                                  .written = written,
                                  .asked = to_package(p, k->asked),
                                  .done = to_package(p, k->done),
-                                 .label = k->group->label};
+                                 .label = arena_strdup(p->job->arena, k->group->label)};
     if (!plan_code(p, &p->unit->graph.dims, k, &launch.code) || !plan_variants(p, kernel, &launch))
         return false;
     if (launch.asked == DIM_NONE || launch.done == DIM_NONE) /* not representable: an estimate */
@@ -327,7 +327,7 @@ static const char *name_kernel(struct planning *p, const struct kernel *k)
 {
     struct strbuf text;
     if (k->special == 0)
-        return k->group->label;
+        return arena_strdup(p->job->arena, k->group->label);
     strbuf_init(&text, p->job->arena);
     strbuf_printf(&text, "%s at ", k->group->label);
     plan_special_print(&p->out->plan, k->special - 1, &text);

@@ -147,9 +147,9 @@ static bool specialise(struct job *job, struct unit *unit, struct special *speci
     const struct kernel *general = &unit->kernels[group];
     struct kernel *k = &special->kernels[group];
     *k = (struct kernel){.group = general->group,
-                         .nest = ARENA_NEW(job->arena, struct nest),
+                         .nest = ARENA_NEW(unit->arena, struct nest),
                          .special = (uint32_t)(special - unit->specials) + 1};
-    const struct lower_task task = {&special->graph, &unit->partition, k->group, job->arena};
+    const struct lower_task task = {&special->graph, &unit->partition, k->group, unit->arena};
     if (!lower_group(&task, k->nest, err))
         return false;
     bool fits = match_arguments(k->nest, general->nest);
@@ -163,11 +163,11 @@ static bool specialise(struct job *job, struct unit *unit, struct special *speci
 bool unit_specialise(struct job *job, struct unit *unit, struct error *err)
 {
     uint32_t count = job->specials.count;
-    unit->specials = ARENA_ARRAY(job->arena, struct special, count + 1);
+    unit->specials = ARENA_ARRAY(unit->arena, struct special, count + 1);
     for (uint32_t s = 0; s < count; s++) {
         struct special *special = &unit->specials[s];
-        special->kernels = ARENA_ARRAY(job->arena, struct kernel, unit->kernel_count + 1);
-        if (!graph_fix_dims(&special->graph, job->arena, &unit->graph,
+        special->kernels = ARENA_ARRAY(unit->arena, struct kernel, unit->kernel_count + 1);
+        if (!graph_fix_dims(&special->graph, unit->arena, &unit->graph,
                             job->specials.items[s].values, err))
             return fail_at(err, "specialisation %u", s);
         for (uint32_t i = 0; i < unit->kernel_count; i++)

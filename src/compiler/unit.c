@@ -30,10 +30,10 @@ struct compile_view unit_view(struct job *job, struct unit *unit, enum stage sta
 bool unit_lower(struct job *job, struct unit *unit, struct error *err)
 {
     struct lowered_group *lowered;
-    if (!lower_graph(&unit->graph, job->arena, &unit->partition, &lowered, err))
+    if (!lower_graph(&unit->graph, unit->arena, &unit->partition, &lowered, err))
         return false;
     unit->kernel_count = unit->partition.groups.count;
-    unit->kernels = ARENA_ARRAY(job->arena, struct kernel, unit->kernel_count + 1);
+    unit->kernels = ARENA_ARRAY(unit->arena, struct kernel, unit->kernel_count + 1);
     for (uint32_t i = 0; i < unit->kernel_count; i++) {
         struct kernel *k = &unit->kernels[i];
         k->group = &unit->partition.groups.items[i];
@@ -134,7 +134,7 @@ bool unit_schedule(struct job *job, struct unit *unit, struct error *err)
 }
 
 /* Gives a kernel the code of an equal one, or its own. */
-static void share(struct job *job, struct unit *unit, struct map *known, struct kernel *k)
+static void share(struct unit *unit, struct map *known, struct kernel *k)
 {
     uint64_t hash;
     uint32_t cursor = 0;
@@ -144,20 +144,20 @@ static void share(struct job *job, struct unit *unit, struct map *known, struct 
         if (memcmp(unit->codes.items[k->code]->digest, k->digest, sizeof k->digest) == 0)
             return;
     k->code = unit->codes.count;
-    VEC_PUSH(job->arena, &unit->codes, k);
-    map_add(known, job->arena, hash, k->code);
+    VEC_PUSH(unit->arena, &unit->codes, k);
+    map_add(known, unit->arena, hash, k->code);
 }
 
 void unit_share(struct job *job, struct unit *unit)
 {
     struct map known = {0};
     for (uint32_t i = 0; i < unit->kernel_count; i++)
-        share(job, unit, &known, &unit->kernels[i]);
+        share(unit, &known, &unit->kernels[i]);
     for (uint32_t s = 0; s < job->specials.count; s++) {
         for (uint32_t i = 0; i < unit->kernel_count; i++) {
             struct kernel *k = &unit->specials[s].kernels[i];
             if (k->nest)
-                share(job, unit, &known, k);
+                share(unit, &known, k);
             if (k->nest && k->code == unit->kernels[i].code)
                 k->nest = NULL;
         }

@@ -2,17 +2,20 @@
  *
  * What a value requires follows from its definition, not from the kernels: one operation for each
  * element of an elementwise prim, one for each element that a reduction takes in, two for each
- * product of a contraction. Views and other moves require none. What a kernel does is counted as
- * lowering places it: an operation runs as often as the loops around the innermost one that it
- * depends on, because code generation places it there. */
+ * product of a contraction. Views and other moves require none, nor does widening bytes that are
+ * loaded. What a kernel does is counted as lowering places it: an operation runs as often as the
+ * loops around the innermost one that it depends on, because code generation places it there. */
 #include "compiler/lower/lower_priv.h"
 
 /* operations of an elementary function: reduction of the argument, and a polynomial */
 #define ELEMENTARY 16
 
 /* Per element of the result; for reductions, scans and windows, per element taken in. */
-static int64_t operations_of(enum prim prim)
+static int64_t operations_of(const struct graph *graph, value_id value)
 {
+    enum prim prim = (enum prim)graph_node(graph, value)->prim;
+    if (widens_bytes(graph, value))
+        return 0;
     switch (prim) {
     case PRIM_RANDOM:
     case PRIM_POW: return ELEMENTARY;
@@ -32,7 +35,7 @@ static int64_t operations_of(enum prim prim)
 
 bool work_moves_only(const struct graph *graph, value_id value)
 {
-    return operations_of((enum prim)graph_node(graph, value)->prim) == 0;
+    return operations_of(graph, value) == 0;
 }
 
 dim_id work_asked(struct graph *graph, value_id value)
@@ -40,7 +43,8 @@ dim_id work_asked(struct graph *graph, value_id value)
     const struct node *n = graph_node(graph, value);
     struct dim_table *dims = &graph->dims;
     enum prim prim = (enum prim)n->prim;
-    dim_id each = dim_const(dims, operations_of(prim)), count = graph_elements(graph, value);
+    dim_id each = dim_const(dims, operations_of(graph, value)),
+           count = graph_elements(graph, value);
     const struct node *x = n->operand_count ? graph_node(graph, n->operands[0]) : NULL;
     const struct node *w = n->operand_count > 1 ? graph_node(graph, n->operands[1]) : NULL;
     switch (prim) {
@@ -92,7 +96,7 @@ void work_add(struct lowering *l, value_id value, uint32_t depth)
     }
     if (work->asked[value] == DIM_NONE)
         work->asked[value] = work_asked(l->graph, value);
-    dim_id each = dim_const(dims, operations_of((enum prim)graph_node(l->graph, value)->prim));
+    dim_id each = dim_const(dims, operations_of(l->graph, value));
     dim_id done = dim_mul(dims, each, runs(l, dims, depth));
     dim_id all = dim_mul(dims, each, runs(l, dims, l->depth));
     if (all == work->asked[value]) /* no more than required, also at sizes where an inner loop has

@@ -129,27 +129,30 @@ static void list_users(struct cut *c)
     c->users_at = at;
 }
 
-/* Whether v makes floats of stored integers of one byte, maybe less a zero point: it is computed
- * where it is read, since memory would take four times as long. */
-static bool is_widened(const struct cut *c, value_id v)
+static const struct node *behind_view(const struct graph *g, value_id v)
 {
-    const struct node *n = cut_node(c, v);
-    if (n->prim == PRIM_SUB && cut_node(c, n->operands[1])->constant)
-        n = cut_node(c, n->operands[0]);
+    while (is_view((enum prim)graph_node(g, v)->prim))
+        v = graph_node(g, v)->operands[0];
+    return graph_node(g, v);
+}
+
+bool widens_bytes(const struct graph *g, value_id v)
+{
+    const struct node *n = graph_node(g, v);
+    if (n->prim == PRIM_SUB && behind_view(g, n->operands[1])->prim == PRIM_CONST)
+        n = graph_node(g, n->operands[0]);
     if (n->prim != PRIM_CAST || n->dtype != DTYPE_F32)
         return false;
-    const struct node *x = cut_node(c, n->operands[0]);
-    bool bytes = x->dtype == DTYPE_I8 || x->dtype == DTYPE_U8;
-    while (is_view((enum prim)x->prim))
-        x = cut_node(c, x->operands[0]);
-    return bytes && x->prim == PRIM_COPY;
+    const struct node *x = graph_node(g, n->operands[0]);
+    return (x->dtype == DTYPE_I8 || x->dtype == DTYPE_U8) &&
+           behind_view(g, n->operands[0])->prim == PRIM_COPY;
 }
 
 /* Marks the memory behind the views of an anchor's operand: it must be stored. */
 static void mark_memory(struct cut *c, value_id v)
 {
     while ((is_view((enum prim)cut_node(c, v)->prim) && !cut_is_moved_result(c, v)) ||
-           is_widened(c, v))
+           widens_bytes(c->g, v))
         v = cut_node(c, v)->operands[0];
     if (!is_leaf((enum prim)cut_node(c, v)->prim))
         mark(c, v, CUT_OPERAND);
@@ -175,7 +178,7 @@ static void mark_prepared(struct cut *c, value_id v)
         enum prim prim = (enum prim)cut_node(c, o)->prim;
         bool computed =
             prim != PRIM_INPUT && prim != PRIM_PARAM && !is_leaf(prim) && !is_view(prim);
-        if (!c->values[o].per_call && computed && !is_widened(c, o))
+        if (!c->values[o].per_call && computed && !widens_bytes(c->g, o))
             mark(c, o, CUT_PREPARED);
     }
 }
@@ -189,7 +192,7 @@ static void mark_invariants(struct cut *c, value_id v)
         value_id o = n->operands[i];
         if (c->p->loops.of[o] > 0)
             continue;
-        while (is_view((enum prim)cut_node(c, o)->prim) || is_widened(c, o))
+        while (is_view((enum prim)cut_node(c, o)->prim) || widens_bytes(c->g, o))
             o = cut_node(c, o)->operands[0];
         if (!is_leaf((enum prim)cut_node(c, o)->prim))
             mark(c, o, CUT_INVARIANT);

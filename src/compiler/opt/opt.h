@@ -93,6 +93,10 @@ void partition_graph(const struct graph *graph, struct arena *arena, struct part
  * say. Marks of sources, leaves and views are ignored. */
 void partition_storing(const struct graph *graph, const bool *stored, struct arena *arena,
                        struct partition *out);
+/* Whether a value makes f32 of integers of one byte that a copy holds, maybe less a zero point. It
+ * is computed where it is read, since in memory it would take four times as long, and is no more
+ * work than a load: a register tile does it once for all of its rows. */
+bool widens_bytes(const struct graph *graph, value_id value);
 /* One line per group, with the reason why its root is stored (--dump groups). */
 void partition_print(const struct graph *graph, const struct partition *partition,
                      struct strbuf *out);

@@ -11,12 +11,13 @@
  *     ->  pad N to panels of P columns, [N/P, P, K]
  *     ->  [N/P, K, P]
  *
- * where P is two vector registers, so that a tile reads one sequence of addresses. Where one or two
- * rows read a large weight of i8 or u8, what is stored are its bytes. Another operand
- * whose n dim is not the last one in memory is packed in the same way, by a kernel of its own
- * before the product. Both are ordinary views around a stored copy. So is an operand that merges
- * dims of which one is not constant and which are not neighbours in memory, as rows of attention's
- * heads are: indices of a product with a division by a named dim would cost more than the copy.
+ * where P is two vector registers, so that a tile reads one sequence of addresses. Where few rows
+ * may read a large weight of i8 or u8, what is stored are its bytes. Another operand whose n dim is
+ * not the last one in memory is packed in the same way, by a kernel of its own before the product.
+ * Both are ordinary views around a stored copy. So is an operand that merges dims of which one is
+ * not constant and which are not neighbours in memory, as rows of attention's heads are: indices of
+ * a product with a division by a named dim would cost more than the copy. So is a first operand
+ * whose rows are several dims in another order than in memory, if the last of them may be short.
  *
  * The gradient of a weight, dy^T x, reduces along the first dim of both of its operands. Read where
  * they lie, each step would be on other pages than the one before. So dy is stored by rows, and x
@@ -124,16 +125,15 @@ static bool few_pixels(const struct graph *g, const struct node *conv, const str
            10 * filled > 11 * pixels;
 }
 
-/* How many rows a product has, if there are at most two at all sizes; else 0. */
-static int64_t few_rows(const struct graph *g, const struct node *a, const struct node *contract)
+static bool few_rows(const struct graph *g, const struct node *a, const struct node *contract)
 {
     int64_t product = 1, n;
     for (uint32_t i = contract->attrs->batch; i + contract->attrs->contract < a->rank; i++) {
         if (!dim_is_const(&g->dims, a->shape[i], &n))
-            return 0;
+            return false;
         product *= n;
     }
-    return product <= 2 ? product : 0;
+    return product <= 2;
 }
 
 #define PAGE_BYTES 4096
@@ -250,11 +250,25 @@ static value_id in_bytes(struct builder *b, value_id v, int depth, int64_t *zero
 }
 
 #define BYTES_LEAST (1 << 17) /* elements, from which on a weight leaves the near cache in f32 */
+#define BYTES_ROWS 8          /* rows, up to which reading a weight takes longer than widening it */
+
+/* Whether a product may have so few rows at some size that its time is that of reading the weight.
+ */
+static bool may_have_few_rows(struct builder *b, value_id x, uint32_t depth)
+{
+    const struct node *n = b_node(b, x);
+    int64_t rows = 1, least, most;
+    for (uint32_t i = 0; i + depth < n->rank && rows <= BYTES_ROWS; i++) {
+        dim_range(&b->graph->dims, n->shape[i], &least, &most);
+        rows = least > BYTES_ROWS ? least : rows * least;
+    }
+    return rows <= BYTES_ROWS;
+}
 
 /* A packed weight. Few rows read a large one as fast as memory gives it, so where it can be it has
- * one byte for each element, and is widened where it is read; for one row also where it has a zero
- * point, of which more rows would each take the time. */
-static value_id pack_weight(struct builder *b, value_id w, int64_t rows, int64_t panel)
+ * one byte for each element, and is widened where it is read. Rows without a bound may be few: what
+ * many lose by that is a tenth, what few gain is the double or more. */
+static value_id pack_weight(struct builder *b, value_id w, bool few, int64_t panel)
 {
     const struct node *n = b_node(b, w);
     int64_t elements = 1, size, zero = 0;
@@ -263,9 +277,9 @@ static value_id pack_weight(struct builder *b, value_id w, int64_t rows, int64_t
     memcpy(shape, n->shape, rank * sizeof *shape);
     for (uint32_t i = 0; i < rank && elements < BYTES_LEAST; i++)
         elements *= dim_is_const(&b->graph->dims, shape[i], &size) ? size : 1;
-    bool large = rows > 0 && n->dtype == DTYPE_F32 && elements >= BYTES_LEAST;
+    bool large = few && n->dtype == DTYPE_F32 && elements >= BYTES_LEAST;
     value_id bytes = large ? in_bytes(b, w, WIDENED_DEEP, &zero) : VALUE_NONE;
-    if (bytes == VALUE_NONE || (zero != 0 && rows > 1))
+    if (bytes == VALUE_NONE)
         return pack_param(b, w, panel);
     w = b_cast(b, pack_param(b, bytes, panel), DTYPE_F32);
     if (zero == 0)
@@ -286,10 +300,10 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
         return b_contract(b, rows_apart(b, x), columns_in_panels(b, y, panel), 0, 1);
     if (from_input && has_large_weight(b, contract))
         return weight_as_rows(b, contract, panel);
-    int64_t few = few_rows(b->graph, b_node(b, x), n);
-    bool wide = rows_collide(b->graph, b_node(b, x), depth);
+    bool few = few_rows(b->graph, b_node(b, x), n),
+         wide = rows_collide(b->graph, b_node(b, x), depth);
     if (!from_input && batch == 0 && columns == 1 && depth >= 1)
-        y = pack_weight(b, y, few, wide && !few ? 2 * panel : panel);
+        y = pack_weight(b, y, may_have_few_rows(b, x, depth), wide && !few ? 2 * panel : panel);
     else if (!columns_contiguous(b->graph, y, (int)(w->rank - depth) - 1) && !few)
         y = columns == 1 && depth == 1 && fits_panels(b, y, panel)
                 ? columns_in_panels(b, y, panel)
@@ -377,6 +391,31 @@ static value_id store_merged(struct builder *b, value_id v)
     return x == n.operands[0] ? v : b_transpose(b, x, n.attrs->axes);
 }
 
+#define TILE_ROWS 16        /* a dim that is never shorter fills tiles by itself */
+#define COLUMNS_FOR_COPY 64 /* so many results of each row pay for copying it */
+
+/* The first operand of a product, stored if it is transposed so that its rows are several dims in
+ * another order than in memory, and the last of them may be short: tiles would be along that one,
+ * as of a batch of one sequence, [T, B, K] of [B, T, K]. Rows of the copy are one dim. */
+static value_id store_rows(struct builder *b, value_id x, value_id w, uint32_t depth)
+{
+    struct graph *g = b->graph;
+    const struct node *n = b_node(b, x), *columns = b_node(b, w);
+    uint32_t rows = n->rank - depth;
+    int64_t least, most, results = 1;
+    if (n->prim != PRIM_TRANSPOSE || rows < 2)
+        return x;
+    for (uint32_t i = rows; i < n->rank; i++)
+        if (n->attrs->axes[i] != i)
+            return x;
+    for (uint32_t i = 0; i + depth < columns->rank && results < COLUMNS_FOR_COPY; i++) {
+        dim_range(&g->dims, columns->shape[i], &least, &most);
+        results *= least < COLUMNS_FOR_COPY ? least : COLUMNS_FOR_COPY;
+    }
+    dim_range(&g->dims, n->shape[rows - 1], &least, &most);
+    return least >= TILE_ROWS || results < COLUMNS_FOR_COPY ? x : b_unary(b, PRIM_COPY, x);
+}
+
 static bool nonempty(const struct graph *g, const struct node *n)
 {
     for (uint32_t i = 0; i < n->rank; i++) {
@@ -415,6 +454,8 @@ static value_id rule(struct graph *to, value_id copy, const struct graph *from, 
     if (n->prim == PRIM_CONTRACT) {
         struct node own = *n;
         value_id x = store_merged(&b, own.operands[0]), y = store_merged(&b, own.operands[1]);
+        if (own.attrs->batch == 0)
+            x = store_rows(&b, x, y, own.attrs->contract);
         copy = b_contract(&b, x, y, own.attrs->batch, own.attrs->contract);
         return copy == VALUE_NONE ? copy : fit_operand(&b, copy, from_input, panel);
     }

@@ -1,6 +1,6 @@
 /* Operands that are packed: the same bits, packed where that is won back, and as bytes where few
- * rows read them; and convolutions of patches, which become products where their weights are not
- * packed. */
+ * rows read them; first operands that are copied for their rows to be one dim; and convolutions of
+ * patches, which become products where their weights are not packed. */
 #include "compiler/opt/opt_test_util.h"
 #include "compiler/target/target.h"
 
@@ -67,19 +67,22 @@ static void test_rows(void **state)
 /* y = x · w with a weight of small integers, that are cast once or twice. */
 static const struct byte_row {
     const char *what;
-    int64_t rows, columns;
-    enum dtype dtype, by; /* by: DTYPE_NONE, or what the weight is cast to before f32 */
-    bool shifted;         /* less a zero point */
-    bool bytes;           /* the packed copy has them as they are */
+    int64_t rows, columns; /* rows below 0: -rows or more */
+    enum dtype dtype, by;  /* by: DTYPE_NONE, or what the weight is cast to before f32 */
+    bool shifted;          /* less a zero point */
+    bool bytes;            /* the packed copy has them as they are */
 } byte_rows[] = {
     {"one row", 1, 330, DTYPE_I8, DTYPE_NONE, false, true},
     {"two rows of unsigned", 2, 330, DTYPE_U8, DTYPE_I32, false, true},
     {"a small weight", 1, 320, DTYPE_I8, DTYPE_NONE, false, false},
-    {"three rows", 3, 330, DTYPE_I8, DTYPE_NONE, false, false},
+    {"eight rows", 8, 330, DTYPE_I8, DTYPE_NONE, false, true},
+    {"nine rows", 9, 330, DTYPE_I8, DTYPE_NONE, false, false},
+    {"any number of rows", -1, 330, DTYPE_I8, DTYPE_NONE, false, true},
+    {"nine rows or more", -9, 330, DTYPE_I8, DTYPE_NONE, false, false},
     {"a wide type", 1, 330, DTYPE_I16, DTYPE_I32, false, false},
     {"a narrower float", 1, 330, DTYPE_I8, DTYPE_BF16, false, false},
     {"a zero point", 1, 330, DTYPE_U8, DTYPE_I32, true, true},
-    {"a zero point and two rows", 2, 330, DTYPE_U8, DTYPE_I32, true, false},
+    {"a zero point and any rows", -1, 330, DTYPE_U8, DTYPE_I32, true, true},
 };
 
 static value_id weight_of(const struct byte_row *row, struct builder *b)
@@ -105,7 +108,12 @@ static void test_bytes(void **state)
         struct builder b = {&graph, &err};
         arena_init(&arena);
         graph_init(&graph, &arena);
-        const dim_id shape[] = {b_dim_const(&b, row->rows), b_dim_const(&b, 400)};
+        const struct dim_name range = {.name = "N", .min = -row->rows, .max = 90, .multiple_of = 1};
+        uint32_t name = 0;
+        if (row->rows < 0)
+            assert_true(dim_declare(&graph.dims, &range, &name, &err));
+        dim_id rows_dim = row->rows < 0 ? dim_named(&graph.dims, name) : b_dim_const(&b, row->rows);
+        const dim_id shape[] = {rows_dim, b_dim_const(&b, 400)};
         value_id x = graph_input(&graph, "x", DTYPE_F32, shape, 2, &err);
         graph_output(&graph, "y", b_contract(&b, x, weight_of(row, &b), 0, 1), &err);
         if (!pass_products(&to, &arena, &graph, target_at(2), &err) || !graph_verify(&to, &err) ||
@@ -117,8 +125,9 @@ static void test_bytes(void **state)
                 found |= graph_node(&live, v)->dtype == row->dtype;
         if (found != row->bytes)
             fail_msg("%s: %s", row->what, found ? "bytes" : "no bytes");
-        expect_same_bits(run_graph(&graph, INTERP_NATIVE, NULL, false, 7, &arena),
-                         run_graph(&live, INTERP_NATIVE, NULL, false, 7, &arena), row->what);
+        expect_same_bits(run_graph(&graph, INTERP_NATIVE, (int64_t[]){11}, false, 7, &arena),
+                         run_graph(&live, INTERP_NATIVE, (int64_t[]){11}, false, 7, &arena),
+                         row->what);
         arena_release(&arena);
     }
 }
@@ -189,9 +198,62 @@ static void test_patches(void **state)
     }
 }
 
+/* y = x · w, where x [t, b, 20] lies in memory as [b, t, 20]. */
+static const struct turned_row {
+    const char *what;
+    int64_t least, columns; /* least: of the dim b, from which it goes to 90 */
+    bool copied;
+} turned_rows[] = {
+    {"any batch", 1, 70, true},
+    {"a batch that fills tiles", 16, 70, false},
+    {"a batch of 15 or more", 15, 70, true},
+    {"few columns", 1, 63, false},
+};
+
+static void test_turned(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof turned_rows / sizeof *turned_rows; i++) {
+        const struct turned_row *row = &turned_rows[i];
+        const struct dim_name range = {.name = "b", .min = row->least, .max = 90, .multiple_of = 1};
+        struct arena arena;
+        struct graph graph, to, live;
+        struct error err = {0};
+        struct builder b = {&graph, &err};
+        const uint8_t turned[3] = {1, 0, 2};
+        uint32_t name, copies = 0;
+        arena_init(&arena);
+        graph_init(&graph, &arena);
+        assert_true(dim_declare(&graph.dims, &range, &name, &err));
+        dim_id twenty = b_dim_const(&b, 20), width = b_dim_const(&b, row->columns);
+        const dim_id x_shape[] = {dim_named(&graph.dims, name), b_dim_const(&b, 7), twenty};
+        const dim_id w_shape[] = {width, twenty};
+        value_id x = graph_input(&graph, "x", DTYPE_F32, x_shape, 3, &err);
+        value_id w = graph_input(&graph, "w", DTYPE_F32, w_shape, 2, &err);
+        value_id y = b_contract(&b, b_transpose(&b, x, turned), w, 0, 1);
+        graph_output(&graph, "y", y, &err);
+        if (!pass_products(&to, &arena, &graph, target_at(2), &err) || !graph_verify(&to, &err) ||
+            !graph_copy_live(&live, &arena, &to, &err))
+            fail_msg("%s: %s: %s", row->what, err.place, err.message);
+        for (value_id v = 1; v < live.nodes.count; v++) {
+            const struct node *n = graph_node(&live, v);
+            int64_t size = 0;
+            copies += n->prim == PRIM_COPY && n->rank == 3 &&
+                      dim_is_const(&live.dims, n->shape[2], &size) && size == 20;
+        }
+        if (copies != row->copied)
+            fail_msg("%s: %u copies of x", row->what, copies);
+        expect_same_bits(run_graph(&graph, INTERP_NATIVE, (int64_t[]){17}, false, 7, &arena),
+                         run_graph(&live, INTERP_NATIVE, (int64_t[]){17}, false, 7, &arena),
+                         row->what);
+        arena_release(&arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_bytes),
-                                       cmocka_unit_test(test_patches)};
+                                       cmocka_unit_test(test_patches),
+                                       cmocka_unit_test(test_turned)};
     return cmocka_run_group_tests_name("products", tests, NULL, NULL);
 }
