@@ -8,32 +8,6 @@
 enum { ROWS = 7, COUNT = ROWS * GRAFT_FEATURES };
 static const char *const blends[] = {"residual", "lerp", "multiply", "gate"};
 
-static urza_slot *open_slot(urza_slot_options options)
-{
-    urza_slot *slot;
-    urza_error err;
-    options.name = options.name ? options.name : "one";
-    options.train_ticks = options.train_ticks ? options.train_ticks : 2;
-    options.blend_ticks = options.blend_ticks ? options.blend_ticks : 4;
-    must(urza_slot_open(&options, &slot, &err), &err);
-    return slot;
-}
-
-static void plant(urza_slot *slot, urza_module *module)
-{
-    urza_error err;
-    uint32_t seed = 0;
-    must(urza_slot_plant(slot, "seed", module, &seed, &err), &err);
-    assert_true(seed > 0);
-}
-
-static void command(urza_slot *slot, urza_command_kind kind, uint32_t ticks, double target)
-{
-    const urza_command c = {.kind = kind, .ticks = ticks, .target = target};
-    urza_error err;
-    must(urza_slot_command(slot, &c, &err), &err);
-}
-
 /* A row of the blend, and the loss Σ dy·y of all rows, in double. */
 static void seed_row(const double *p[], const double *x, double *s)
 {
@@ -174,11 +148,11 @@ static void blends_are_their_formulas(void **state)
         const char *dtype = i / 4 % 2 ? "f64" : "f32";
         bool more = i / 8; /* through and boost */
         urza_module *module = grafted_module(dtype, blends[blend], GRAFT_PLAIN, NULL);
-        urza_slot *slot = open_slot((urza_slot_options){
+        urza_slot *slot = place_slot((urza_slot_options){
             .blend = (urza_blend)blend, .through = more, .boost = more, .hold_ticks = 1});
         struct place place;
         place_init(&place, module, dtype, ROWS, 5);
-        plant(slot, module);
+        place_plant(slot, module);
         urza_unload(module);
         place_reach(&place, slot, URZA_BLENDING, 10);
         assert_true(urza_slot_alpha(slot) == 0);
@@ -239,14 +213,14 @@ static void does_not_disturb_the_host(void **state)
     static const double bad[] = {NAN, INFINITY, -INFINITY, 1e38};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         urza_module *module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
-        urza_slot *slot = open_slot((urza_slot_options){.faults_most = 1000});
+        urza_slot *slot = place_slot((urza_slot_options){.faults_most = 1000});
         struct place place;
         double kept[COUNT];
         place_init(&place, module, "f32", ROWS, 5);
         memcpy(kept, place.h.data, sizeof kept);
         place_step(&place, slot, 0, NULL);
         assert_true(place_is_host(&place) && place.dh.data == place.dy.data);
-        plant(slot, module);
+        place_plant(slot, module);
         place_clear(&place);
         place_step(&place, slot, 1, NULL);
         assert_true(place_is_host(&place) && place.dh.data == place.dy.data);
@@ -274,16 +248,6 @@ static void does_not_disturb_the_host(void **state)
     }
 }
 
-static uint32_t take_events(urza_slot *slot, urza_slot_event_kind kind, const char *words)
-{
-    urza_slot_event events[300];
-    uint32_t count = 300, found = 0;
-    urza_slot_events(slot, events, &count);
-    for (uint32_t i = 0; i < count; i++)
-        found += events[i].kind == kind && strstr(events[i].reason, words);
-    return found;
-}
-
 /* Whatever goes wrong while it blends, the call gives h, the event says why, three times are
  * enough, and what the host gives is not the seed's fault. */
 static void faults(void **state)
@@ -294,15 +258,15 @@ static void faults(void **state)
     place_init(&place, module, "f32", ROWS, 5);
     static const char *const words[] = {"values are not finite", "w2", "gradients are not finite"};
     for (int kind = 0; kind < 3; kind++) {
-        urza_slot *slot = open_slot((urza_slot_options){.blend = URZA_LERP, .name = "faults"});
-        plant(slot, module);
+        urza_slot *slot = place_slot((urza_slot_options){.blend = URZA_LERP, .name = "faults"});
+        place_plant(slot, module);
         place_reach(&place, slot, URZA_HOLDING, 20);
         double was = place_get(&place.param[GRAFT_W2], 3);
         place_set(&place.h, 4, (double)NAN);
         place_step(&place, slot, 0, NULL);
         place_set(&place.h, 4, 0.5);
         assert_true(place_is_host(&place));
-        assert_int_equal(take_events(slot, URZA_EVENT_HOST, "forward"), 1);
+        assert_int_equal(place_events(slot, URZA_EVENT_HOST, "forward"), 1);
         for (int i = 0; i < 3; i++) {
             if (kind == 0)
                 place_set(&place.param[GRAFT_W2], 3, (double)INFINITY);
@@ -318,7 +282,7 @@ static void faults(void **state)
             for (uint32_t k = 0; k < place.params; k++)
                 for (int64_t e = 0; e < place_count(&place.dparam[k]); e++)
                     assert_true(place_get(&place.dparam[k], e) == 0);
-            assert_int_equal(take_events(slot, URZA_EVENT_FAULT, words[kind]), 1);
+            assert_int_equal(place_events(slot, URZA_EVENT_FAULT, words[kind]), 1);
             assert_int_equal(urza_slot_tick(slot, NULL), i < 2 ? URZA_HOLDING : URZA_PRUNED);
             place_set(&place.param[GRAFT_W2], 3, was);
             place.param[GRAFT_W2].ndim = 2;
@@ -336,72 +300,18 @@ static void faults(void **state)
     urza_unload(module);
 }
 
-/* A trial that fails: a graft of other features, a graft that is none, NaN. */
-static void trials(void **state)
-{
-    (void)state;
-    urza_module *module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
-    urza_module *wide = grafted_module("f64", "residual", GRAFT_PLAIN, NULL);
-    urza_module *plain = grafted_module("f32", NULL, GRAFT_PLAIN, NULL);
-    urza_slot *slot = open_slot((urza_slot_options){0});
-    struct place place;
-    urza_error err;
-    uint32_t seed;
-    place_init(&place, module, "f32", ROWS, 5);
-    must_give(urza_slot_plant(slot, "a", plain, NULL, &err), "UnsupportedError", &err, "no graft");
-    urza_slot *lerp = open_slot((urza_slot_options){.blend = URZA_LERP});
-    must_give(urza_slot_plant(lerp, "a", module, NULL, &err), "UnsupportedError", &err,
-              "the graft's blend is residual, and the slot's lerp");
-    urza_slot_close(lerp);
-    must(urza_slot_plant(slot, "wide", wide, &seed, &err), &err);
-    must_give(urza_slot_plant(slot, "b", module, NULL, &err), "UsageError", &err, "GERMINATED");
-    place_step(&place, slot, 0, NULL);
-    assert_true(place_is_host(&place));
-    assert_int_equal(urza_slot_tick(slot, NULL), URZA_PRUNED);
-    assert_int_equal(take_events(slot, URZA_EVENT_FAULT, "dtype"), 1);
-    for (int i = 0; i < 8; i++)
-        urza_slot_tick(slot, NULL);
-    /* On its way, and refused; on its way, and supplied; never come. */
-    must(urza_slot_plant(slot, "late", NULL, &seed, &err), &err);
-    place_step(&place, slot, 0, NULL);
-    assert_int_equal(urza_slot_tick(slot, NULL), URZA_GERMINATED);
-    urza_slot_refuse(slot, seed, "it does not verify");
-    assert_int_equal(take_events(slot, URZA_EVENT_FAULT, "it does not verify"), 1);
-    assert_int_equal(urza_slot_tick(slot, NULL), URZA_PRUNED);
-    must(urza_slot_supply(slot, seed, module, &err), &err); /* too late: nothing happens */
-    for (int i = 0; i < 8; i++)
-        urza_slot_tick(slot, NULL);
-    must(urza_slot_plant(slot, "later", NULL, &seed, &err), &err);
-    must(urza_slot_supply(slot, seed - 1, module, &err), &err); /* of another seed */
-    must(urza_slot_supply(slot, seed, module, &err), &err);
-    place_step(&place, slot, 0, NULL);
-    assert_int_equal(urza_slot_tick(slot, NULL), URZA_TRAINING);
-    command(slot, URZA_COMMAND_PRUNE, 0, 0);
-    assert_int_equal(urza_slot_tick(slot, NULL), URZA_PRUNED);
-    for (int i = 0; i < 8; i++)
-        urza_slot_tick(slot, NULL);
-    must(urza_slot_plant(slot, "never", NULL, &seed, &err), &err);
-    for (int i = 0; i < 999; i++)
-        assert_int_equal(urza_slot_tick(slot, NULL), URZA_GERMINATED);
-    assert_int_equal(urza_slot_tick(slot, NULL), URZA_PRUNED);
-    urza_slot_close(slot);
-    urza_unload(module);
-    urza_unload(wide);
-    urza_unload(plain);
-}
-
 /* ACCUMULATE adds, also what is boosted; a gradient that is not wanted stays away. */
 static void accumulates(void **state)
 {
     (void)state;
     urza_module *module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
-    urza_slot *slot = open_slot((urza_slot_options){.boost = 1});
+    urza_slot *slot = place_slot((urza_slot_options){.boost = 1});
     struct place place;
     urza_slot_tape *tape;
     urza_error err;
     float once[64];
     place_init(&place, module, "f32", ROWS, 5);
-    plant(slot, module);
+    place_plant(slot, module);
     place_reach(&place, slot, URZA_BLENDING, 10);
     urza_slot_tick(slot, NULL);
     place_step(&place, slot, 0, NULL);
@@ -432,14 +342,14 @@ static void tensors_of_all_kinds(void **state)
 {
     (void)state;
     urza_module *module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
-    urza_slot *slot = open_slot((urza_slot_options){0});
+    urza_slot *slot = place_slot((urza_slot_options){0});
     struct place place;
     urza_slot_tape *tape;
     urza_error err;
     float y[COUNT], twice[2 * COUNT];
     int64_t strides[2] = {2 * GRAFT_FEATURES, 2};
     place_init(&place, module, "f32", ROWS, 5);
-    plant(slot, module);
+    place_plant(slot, module);
     place_reach(&place, slot, URZA_HOLDING, 20);
     place_step(&place, slot, 0, NULL);
     memcpy(y, place.y.data, sizeof y);
@@ -479,120 +389,6 @@ static void tensors_of_all_kinds(void **state)
     urza_unload(module);
 }
 
-/* A step of a seed that drops elements: which ones follows from the slot's random_seed, the seed's
- * number and the step. */
-static void drawn_step(struct place *place, urza_slot *slot, uint64_t step, float *y)
-{
-    place_clear(place);
-    place_step(place, slot, step, NULL);
-    memcpy(y, place->y.data, sizeof(float) * COUNT);
-}
-
-static void draws_its_own_numbers(void **state)
-{
-    (void)state;
-    urza_module *module = grafted_module("f32", "residual", GRAFT_DROPOUT, NULL);
-    urza_slot *slot = open_slot((urza_slot_options){.random_seed = 9});
-    urza_slot *other = open_slot((urza_slot_options){.random_seed = 10});
-    struct place place;
-    float y[5][COUNT];
-    place_init(&place, module, "f32", ROWS, 5);
-    plant(slot, module);
-    plant(other, module);
-    place_reach(&place, slot, URZA_HOLDING, 20);
-    place_reach(&place, other, URZA_HOLDING, 20);
-    drawn_step(&place, slot, 7, y[0]);
-    drawn_step(&place, slot, 7, y[1]);
-    drawn_step(&place, slot, 8, y[2]);
-    drawn_step(&place, other, 7, y[3]);
-    command(slot, URZA_COMMAND_PRUNE, 0, 0);
-    for (int i = 0; i < 8; i++)
-        urza_slot_tick(slot, NULL);
-    plant(slot, module);
-    place_reach(&place, slot, URZA_HOLDING, 20);
-    drawn_step(&place, slot, 7, y[4]);
-    assert_memory_equal(y[0], y[1], sizeof y[0]);
-    for (int i = 2; i < 5; i++)
-        assert_memory_not_equal(y[0], y[i], sizeof y[0]);
-    urza_slot_close(slot);
-    urza_slot_close(other);
-    urza_unload(module);
-}
-
-static uint32_t modules_of(const urza_runtime *runtime)
-{
-    urza_runtime_stats stats;
-    urza_runtime_stats_get(runtime, &stats);
-    return stats.modules;
-}
-
-/* A slot has its seed's module from planting to pruning, a tape until it is used. */
-static void gives_modules_back(void **state)
-{
-    (void)state;
-    urza_runtime *runtime;
-    urza_error err;
-    must(urza_runtime_new(NULL, &runtime, &err), &err);
-    urza_module *module =
-        grafted_module("f32", "residual", GRAFT_PLAIN, &(urza_load_options){.runtime = runtime});
-    urza_slot *slot = open_slot((urza_slot_options){0});
-    urza_slot_tape *tape;
-    struct place place;
-    place_init(&place, module, "f32", ROWS, 5);
-    plant(slot, module);
-    urza_unload(module);
-    place_reach(&place, slot, URZA_HOLDING, 20);
-    assert_int_equal(modules_of(runtime), 1);
-    const urza_slot_call call = place_call(&place, 0, NULL);
-    must(urza_slot_forward(slot, &call, &tape, &err), &err);
-    command(slot, URZA_COMMAND_PRUNE, 0, 0);
-    assert_int_equal(urza_slot_tick(slot, NULL), URZA_PRUNED);
-    assert_int_equal(modules_of(runtime), 1);
-    const urza_slot_gradients gradients = {
-        .dy = &place.dy, .dh = &place.dh, .params = place.dparam, .param_count = place.params};
-    must(urza_slot_backward(slot, tape, &gradients, &err), &err);
-    assert_true(place_get(&place.dparam[0], 0) != 0);
-    assert_int_equal(modules_of(runtime), 0);
-    urza_slot_close(slot);
-    urza_runtime_release(runtime);
-}
-
-static void says_which_layer_is_last(void **state)
-{
-    (void)state;
-    urza_module *module = grafted_module("f32", "gate", GRAFT_PLAIN, NULL);
-    urza_module *plain = grafted_module("f32", NULL, GRAFT_PLAIN, NULL);
-    urza_graft_info *info;
-    urza_error err;
-    must(urza_graft_info_new(module, &info, &err), &err);
-    assert_int_equal(info->blend, URZA_GATE);
-    assert_int_equal(info->last_count, 2);
-    assert_string_equal(info->last[0], "w2");
-    assert_string_equal(info->last[1], "b2");
-    urza_graft_info_free(info);
-    must_give(urza_graft_info_new(plain, &info, &err), "UnsupportedError", &err, "no graft");
-    urza_unload(module);
-    urza_unload(plain);
-}
-
-static void metrics_text(void **state)
-{
-    (void)state;
-    urza_slot *a = open_slot((urza_slot_options){.name = "layer 1"}),
-              *b = open_slot((urza_slot_options){.name = "two"});
-    urza_slot *both[] = {a, b};
-    char text[4096], little[10];
-    urza_slot_tick(a, NULL);
-    size_t size = urza_slot_metrics(both, 2, text, sizeof text);
-    assert_int_equal(size, strlen(text));
-    assert_non_null(strstr(text, "urza_slot_ticks_total{slot=\"layer 1\"} 1\n"));
-    assert_non_null(strstr(text, "urza_slot_state{slot=\"two\"} 0\n"));
-    assert_int_equal(urza_slot_metrics(both, 2, little, sizeof little), size);
-    assert_int_equal(strlen(little), sizeof little - 1);
-    urza_slot_close(a);
-    urza_slot_close(b);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -600,13 +396,8 @@ int main(void)
         cmocka_unit_test(lerp_ends_at_the_seed),
         cmocka_unit_test(does_not_disturb_the_host),
         cmocka_unit_test(faults),
-        cmocka_unit_test(trials),
         cmocka_unit_test(accumulates),
         cmocka_unit_test(tensors_of_all_kinds),
-        cmocka_unit_test(draws_its_own_numbers),
-        cmocka_unit_test(gives_modules_back),
-        cmocka_unit_test(says_which_layer_is_last),
-        cmocka_unit_test(metrics_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

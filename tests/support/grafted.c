@@ -200,3 +200,39 @@ void place_reach(struct place *place, urza_slot *slot, urza_slot_state state, in
                     urza_slot_state_name(state));
     place_clear(place);
 }
+
+urza_slot *place_slot(urza_slot_options options)
+{
+    urza_slot *slot;
+    urza_error err;
+    options.name = options.name ? options.name : "one";
+    options.train_ticks = options.train_ticks ? options.train_ticks : 2;
+    options.blend_ticks = options.blend_ticks ? options.blend_ticks : 4;
+    must(urza_slot_open(&options, &slot, &err), &err);
+    return slot;
+}
+
+void place_plant(urza_slot *slot, urza_module *module)
+{
+    urza_error err;
+    uint32_t seed = 0;
+    must(urza_slot_plant(slot, "seed", module, &seed, &err), &err);
+    assert_true(seed > 0);
+}
+
+void place_command(urza_slot *slot, urza_command_kind kind, uint32_t ticks, double target)
+{
+    const urza_command c = {.kind = kind, .ticks = ticks, .target = target};
+    urza_error err;
+    must(urza_slot_command(slot, &c, &err), &err);
+}
+
+uint32_t place_events(urza_slot *slot, urza_slot_event_kind kind, const char *words)
+{
+    urza_slot_event events[300];
+    uint32_t count = 300, found = 0;
+    urza_slot_events(slot, events, &count);
+    for (uint32_t i = 0; i < count; i++)
+        found += events[i].kind == kind && strstr(events[i].reason, words);
+    return found;
+}

@@ -68,6 +68,14 @@ void place_set(const DLTensor *tensor, int64_t at, double value);
 int64_t place_count(const DLTensor *tensor);
 
 urza_slot_call place_call(struct place *place, uint64_t step, const DLTensor *factors);
+/* A slot that trains for 2 ticks and blends for 4, if the options do not say, and is called "one".
+ */
+urza_slot *place_slot(urza_slot_options options);
+void place_plant(urza_slot *slot, urza_module *module);
+void place_command(urza_slot *slot, urza_command_kind kind, uint32_t ticks, double target);
+/* Takes all events; how many of them are of a kind, and have these words. */
+uint32_t place_events(urza_slot *slot, urza_slot_event_kind kind, const char *words);
+
 /* Forward and backward; factors NULL: none. */
 void place_step(struct place *place, urza_slot *slot, uint64_t step, const DLTensor *factors);
 /* Ticks until it is in this state, with a step before each; fails after `most` ticks. */
