@@ -287,9 +287,10 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
     if (from_input && has_large_weight(b, contract))
         return weight_as_rows(b, contract, panel);
     int64_t few = few_rows(b->graph, b_node(b, x), n);
-    bool wide = rows_collide(b->graph, b_node(b, x), depth);
+    if (!few && rows_collide(b->graph, b_node(b, x), depth) && columns == 1)
+        panel *= 2;
     if (!from_input && batch == 0 && columns == 1 && depth >= 1)
-        y = pack_weight(b, y, few, wide && !few ? 2 * panel : panel);
+        y = pack_weight(b, y, few, panel);
     else if (!columns_contiguous(b->graph, y, (int)(w->rank - depth) - 1) && !few)
         y = columns == 1 && depth == 1 && fits_panels(b, y, panel)
                 ? columns_in_panels(b, y, panel)
