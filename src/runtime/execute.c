@@ -92,13 +92,13 @@ static uint64_t run_launches(struct urza_module *module, struct call_context *co
     return ran;
 }
 
-/* The launches of a trip, for the slices of a pass, from `slice` on. */
+/* The launches of a trip, for the slices from `slice` on that run at once. */
 static void run_trip(struct urza_module *module, struct call_context *context,
                      const struct shape_loop *loop, int64_t slice)
 {
     const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
     char *scratch = context->table_memory + entry->scratch_offset;
-    int64_t count = loop->slices - slice < loop->pass ? loop->slices - slice : loop->pass;
+    int64_t count = loop->slices - slice < loop->at_once ? loop->slices - slice : loop->at_once;
     for (uint32_t i = loop->first; i < loop->first + loop->count; i++) {
         const struct shape_launch *launch = &entry->launches[i];
         struct iterations part = {slice * launch->slice, count * launch->slice};
@@ -178,10 +178,10 @@ static void finish_states(void *const *table, const struct shape_loop *loop, int
                    end[i].bytes);
 }
 
-/* All trips, for the slices of a pass, from `slice` on. Returns how many were made; -1: the call
+/* All trips, for the slices from `slice` on that run at once. Returns how many; -1: the call
  * was interrupted. */
-static int64_t run_pass(struct urza_module *module, struct call_context *context,
-                        const struct shape_loop *loop, int64_t slice)
+static int64_t run_slices(struct urza_module *module, struct call_context *context,
+                          const struct shape_loop *loop, int64_t slice)
 {
     void **table = context->table;
     const struct shape_move *rows = loop->moves + loop->states, *after = rows + loop->rows;
@@ -199,8 +199,8 @@ static int64_t run_pass(struct urza_module *module, struct call_context *context
     return trip;
 }
 
-/* False when the call was interrupted. Adds the launches that ran to *ran. Where there are several
- * passes, moves copy nothing (slices_choose). */
+/* False when the call was interrupted. Adds the launches that ran to *ran. Where slices do not
+ * all run at once, moves copy nothing (slices_choose). */
 static bool run_loop(struct urza_module *module, struct call_context *context,
                      const struct shape_loop *loop, uint64_t *ran)
 {
@@ -208,8 +208,8 @@ static bool run_loop(struct urza_module *module, struct call_context *context,
     const struct shape_move *rows = loop->moves + loop->states;
     int64_t trip = 0;
     move(table, loop->moves, loop->states, 0);
-    for (int64_t slice = 0; slice < loop->slices; slice += loop->pass) {
-        trip = run_pass(module, context, loop, slice);
+    for (int64_t slice = 0; slice < loop->slices; slice += loop->at_once) {
+        trip = run_slices(module, context, loop, slice);
         if (trip < 0)
             return false;
         *ran += (uint64_t)trip * loop->count;

@@ -196,9 +196,8 @@ uint32_t launch_chunks(const struct urza_module *module, const struct plan_launc
                        const int64_t *dims, int64_t extent, int64_t scratch_stride, int64_t parts);
 /* shape_entry.c: the bytes of a buffer of the plan; SIZE_MAX: too many. */
 size_t shape_buffer_bytes(const struct plan *plan, uint32_t buffer, const int64_t *dims);
-/* slices.c: chooses slices and pass of a loop of an entry whose moves and launches are there, and
- * the slice of its launches. Each pass makes as many slices as leave what is computed in a cache.
- */
+/* slices.c: chooses slices and at_once of a loop of an entry whose moves and launches are there,
+ * and the slice of its launches: so many slices at once that what is computed stays in a cache. */
 void slices_choose(const struct urza_module *module, const struct shape_entry *entry, uint32_t loop,
                    struct shape_loop *out);
 /* execute.c: runs forward launches of the context's entry: `count` of the plan from `first` on, and
