@@ -44,6 +44,11 @@ struct kernel {
     uint32_t special;         /* 1 + the specialisation that it is for; 0: all sizes */
     uint32_t code;            /* index among the unit's distinct nests */
     bool in_place;            /* its result may be written over the input that it updates */
+    /* Of a loop's body: the extent of its outermost loop, if that may be divided (plan_slices.c),
+     * that loop's name, and by argument whether an iteration keeps to its slice. */
+    dim_id slices;
+    const char *outermost;
+    const bool *sliced;
 };
 
 /* The kernels of a unit at the sizes of a specialisation. */
@@ -129,6 +134,13 @@ void plan_lower_peak(struct plan *plan, const uint32_t *updated, int64_t budget,
                      struct arena *arena);
 /* The peak of a plan's temporaries at typical sizes, in bytes; -1: not known. */
 int64_t plan_peak(struct plan *plan, struct arena *arena);
+/* plan_slices.c: what a kernel's iterations keep to, before it is scheduled and behind it. */
+void kernel_find_slices(struct job *job, struct unit *unit, struct graph *graph, struct kernel *k);
+void kernel_keep_slices(struct kernel *k, struct dim_table *dims);
+/* The dim by which a loop whose launches are these kernels may be run in slices, and which of them
+ * have slices; DIM_NONE: it may not. */
+dim_id plan_find_slices(struct job *job, const struct unit *unit, const struct graph_loop *loop,
+                        const uint32_t *kernels, uint32_t count, bool *out_sliced);
 /* planner.c: adds the target to job->contents. */
 bool unit_plan(struct job *job, struct unit *unit, struct error *err);
 

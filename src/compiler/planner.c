@@ -163,8 +163,20 @@ static bool loop_buffer(struct planning *p, value_id value, uint32_t *out)
     return value == VALUE_NONE || buffer_for(p, p->unit->partition.values[value].memory, out);
 }
 
+/* Whether a loop may be run in slices; kernels: of its launches. */
+static void slice_loop(struct planning *p, const struct graph_loop *loop, const uint32_t *kernels,
+                       struct plan_loop *out)
+{
+    bool *sliced = ARENA_ARRAY(p->job->arena, bool, out->count + 1);
+    dim_id slices = plan_find_slices(p->job, p->unit, loop, kernels, out->count, sliced);
+    out->slices = slices == DIM_NONE ? DIM_NONE : to_package(p, slices);
+    for (uint32_t i = 0; out->slices != DIM_NONE && i < out->count; i++)
+        p->out->plan.forward.items[out->first + i].sliced = sliced[i];
+}
+
 /* A loop whose kernels were planned last, from launch `first` on. */
-static bool plan_loop(struct planning *p, const struct graph_loop *loop, uint32_t first)
+static bool plan_loop(struct planning *p, const struct graph_loop *loop, const uint32_t *kernels,
+                      uint32_t first)
 {
     struct plan_state *states = ARENA_ARRAY(p->job->arena, struct plan_state, loop->states);
     struct plan_row *rows = ARENA_ARRAY(p->job->arena, struct plan_row, loop->rows);
@@ -196,6 +208,7 @@ static bool plan_loop(struct planning *p, const struct graph_loop *loop, uint32_
     }
     if (out.count == 0 || out.trips == DIM_NONE)
         return fail(p->err, ERR_UNSUPPORTED, "a loop whose trips compute nothing");
+    slice_loop(p, loop, kernels, &out);
     VEC_PUSH(p->job->arena, &p->out->plan.loops, out);
     return true;
 }
@@ -236,8 +249,13 @@ static bool plan_part(struct planning *p, const bool *needed, bool of)
             continue;
         if (!plan_before(p, &queue, loop->first))
             return false;
-        uint32_t first = p->out->plan.forward.count;
-        if (!plan_before(p, &queue, loop->first + 1) || !plan_loop(p, loop, first))
+        uint32_t first = p->out->plan.forward.count, next = queue.next;
+        if (!plan_before(p, &queue, loop->first + 1))
+            return false;
+        uint32_t *kernels = ARENA_ARRAY(p->job->arena, uint32_t, queue.next - next + 1);
+        for (uint32_t k = next; k < queue.next; k++)
+            kernels[k - next] = queue.turns[k].kernel;
+        if (!plan_loop(p, loop, kernels, first))
             return false;
     }
     return plan_before(p, &queue, unit->graph.nodes.count);

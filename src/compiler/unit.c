@@ -110,8 +110,12 @@ static bool choose(struct job *job, struct unit *unit, struct graph *graph, stru
 bool unit_schedule_kernel(struct job *job, struct unit *unit, struct graph *graph, struct kernel *k,
                           struct error *err)
 {
-    return choose(job, unit, graph, k, err) && (!job->verify_ir || nest_verify(k->nest, err)) &&
-           sched_measure(k->nest, &graph->dims, &k->sizes, err);
+    kernel_find_slices(job, unit, graph, k);
+    if (!choose(job, unit, graph, k, err) || (job->verify_ir && !nest_verify(k->nest, err)) ||
+        !sched_measure(k->nest, &graph->dims, &k->sizes, err))
+        return false;
+    kernel_keep_slices(k, &graph->dims);
+    return true;
 }
 
 bool unit_schedule(struct job *job, struct unit *unit, struct error *err)

@@ -91,6 +91,7 @@ struct plan_launch {
                              first); not 0 */
     const struct plan_variant *variants; /* ascending by special, no two for one; none in prepare */
     uint32_t variant_count;
+    bool sliced; /* see struct plan_loop */
     /* Scalar operations: those that the graph asks of this launch, and those that it does,
      * including values computed more than once. Both DIM_NONE: not known. */
     dim_id asked, done;
@@ -112,7 +113,8 @@ static inline bool launch_writes(const struct plan_launch *launch, uint32_t arg)
  * state; behind the last trip states are copied to their results. With a condition there are at
  * most that many trips: before each one that state's buffer is looked at, and where it holds false
  * the loop ends, and rows of trips that were not made become 0. Sizes agree, so that no copy leaves
- * its buffers. */
+ * its buffers. With `slices` a loop may make all trips for some of so many slices, then for others:
+ * each has an equal part of a sliced launch's iterations; other launches run whole each time. */
 #define PLAN_NONE UINT32_MAX
 struct plan_state {
     uint32_t from, state, next; /* buffers of one size */
@@ -123,9 +125,9 @@ struct plan_row {
 };
 struct plan_loop {
     uint32_t first, count; /* launches, at least one */
-    dim_id trips;
-    uint32_t iter;      /* buffer of one i64; PLAN_NONE: nothing reads it */
-    uint32_t condition; /* 1 + the index of a state, a buffer of one bool; 0: none */
+    dim_id trips, slices;  /* slices: DIM_NONE: none */
+    uint32_t iter;         /* buffer of one i64; PLAN_NONE: nothing reads it */
+    uint32_t condition;    /* 1 + the index of a state, a buffer of one bool; 0: none */
     const struct plan_state *states;
     const struct plan_row *rows; /* those that something reads */
     uint32_t state_count, row_count;

@@ -92,7 +92,7 @@ static void print_launch(const struct plan *plan, const struct plan_launch *laun
     strbuf_puts(out, ",");
     print_nodes(launch, out);
     plan_put_dim(plan, "scratch_bytes", launch->code.scratch_bytes, out);
-    strbuf_puts(out, ",");
+    strbuf_puts(out, launch->sliced ? ",\"sliced\":true," : ",");
     print_variants(plan, launch, out);
     plan_put_dim(plan, "work", launch->code.work, out);
     strbuf_printf(out, ",\"written\":%u}", launch->written);
@@ -295,9 +295,10 @@ static bool parse_nodes(struct plan *plan, const json_t *object, struct plan_lau
 static bool parse_launch(struct plan *plan, const json_t *object, struct plan_launch *out,
                          struct error *err)
 {
-    static const char *const keys[] = {"args",     "asked", "done",       "edges", "extent",
-                                       "kernel",   "label", "more_nodes", "nodes", "scratch_bytes",
-                                       "variants", "work",  "written",    NULL};
+    static const char *const keys[] = {
+        "args",  "asked",         "done",   "edges",    "extent", "kernel",  "label", "more_nodes",
+        "nodes", "scratch_bytes", "sliced", "variants", "work",   "written", NULL};
+    const json_t *sliced = json_object_get(object, "sliced");
     bool counted = json_object_get(object, "asked") || json_object_get(object, "done");
     json_t *args;
     const char *label;
@@ -309,6 +310,9 @@ static bool parse_launch(struct plan *plan, const json_t *object, struct plan_la
         (counted && !plan_get_dim(plan, object, "done", &out->done, err)) ||
         !json_get_string(object, "label", &label, err) || !parse_nodes(plan, object, out, err))
         return false;
+    out->sliced = sliced != NULL;
+    if (sliced && !json_is_true(sliced))
+        return fail(err, ERR_PACKAGE, "field 'sliced' is not true");
     for (const char *at = label; *at; at++)
         if ((unsigned char)*at < 0x20 || *at == 0x7f)
             return fail(err, ERR_PACKAGE, "field 'label' has a control character");

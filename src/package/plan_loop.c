@@ -67,13 +67,16 @@ static bool is_bool(const struct plan *plan, uint32_t buffer)
 static bool check_loop(const struct plan *plan, const struct plan_loop *loop, uint32_t from,
                        struct error *err)
 {
-    int64_t trips = 0, one = 0;
+    int64_t trips = 0, one = 0, slices = 0;
     if (loop->count == 0 || loop->first < from || loop->first >= plan->forward.count ||
         loop->count > plan->forward.count - loop->first)
         return fail(err, ERR_PACKAGE, "launches %u and %u more, of %u", loop->first, loop->count,
                     plan->forward.count);
     if (loop->trips == DIM_NONE || (dim_is_const(plan->dims, loop->trips, &trips) && trips < 0))
         return fail(err, ERR_PACKAGE, "the number of trips is negative");
+    if (loop->slices != DIM_NONE &&
+        ((dim_is_const(plan->dims, loop->slices, &slices) && slices < 0) || loop->condition > 0))
+        return fail(err, ERR_PACKAGE, "the number of slices is negative, or trips may end early");
     if (loop->iter != PLAN_NONE &&
         (!in_range(plan, loop->iter, err) || buffer_at(plan, loop->iter)->kind != BUFFER_TEMP ||
          buffer_at(plan, loop->iter)->dtype != DTYPE_I64 ||
@@ -97,6 +100,12 @@ static bool check_loop(const struct plan *plan, const struct plan_loop *loop, ui
 bool plan_loops_check(const struct plan *plan, struct error *err)
 {
     uint32_t from = 0;
+    for (uint32_t i = 0; i < plan->forward.count; i++) {
+        uint32_t loop = plan->forward.items[i].sliced ? plan_loop_of(plan, i) : 0;
+        if (plan->forward.items[i].sliced &&
+            (loop == 0 || plan->loops.items[loop - 1].slices == DIM_NONE))
+            return fail(err, ERR_PACKAGE, "launch %u is sliced, but its loop is not", i);
+    }
     for (uint32_t i = 0; i < plan->loops.count; i++) {
         const struct plan_loop *loop = &plan->loops.items[i];
         if (!check_loop(plan, loop, from, err))
@@ -359,7 +368,12 @@ void plan_loops_print(const struct plan *plan, struct strbuf *out)
         for (uint32_t k = 0; k < loop->row_count; k++)
             strbuf_printf(out, "%s{\"result\":%u,\"row\":%u}", k > 0 ? "," : "",
                           loop->rows[k].result, loop->rows[k].row);
-        strbuf_puts(out, "],\"states\":[");
+        strbuf_puts(out, "],");
+        if (loop->slices != DIM_NONE) {
+            plan_put_dim(plan, "slices", loop->slices, out);
+            strbuf_puts(out, ",");
+        }
+        strbuf_puts(out, "\"states\":[");
         for (uint32_t k = 0; k < loop->state_count; k++) {
             const struct plan_state *s = &loop->states[k];
             strbuf_printf(out, "%s{\"from\":%u,\"next\":%u,", k > 0 ? "," : "", s->from, s->next);
@@ -438,9 +452,12 @@ static bool parse_rows(struct plan *plan, const json_t *array, struct plan_loop 
 static bool parse_loop(struct plan *plan, const json_t *object, struct plan_loop *out,
                        struct error *err)
 {
-    static const char *const keys[] = {"count",  "first", "iter",  "rows",
+    static const char *const keys[] = {"count",  "first", "iter",  "rows", "slices",
                                        "states", "trips", "while", NULL};
     json_t *states, *rows;
+    if (json_object_get(object, "slices") &&
+        !plan_get_dim(plan, object, "slices", &out->slices, err))
+        return false;
     return plan_get_u32(object, "first", &out->first, err) &&
            plan_get_u32(object, "count", &out->count, err) &&
            get_optional(object, "iter", &out->iter, err) &&
@@ -473,6 +490,10 @@ void plan_loops_describe(const struct plan *plan, struct strbuf *out)
                       loop->first + loop->count - 1, loop->condition > 0 ? "at most " : "");
         dim_print(plan->dims, loop->trips, out);
         strbuf_printf(out, ", %u states, %u rows", loop->state_count, loop->row_count);
+        if (loop->slices != DIM_NONE) {
+            strbuf_puts(out, ", slices ");
+            dim_print(plan->dims, loop->slices, out);
+        }
         if (loop->condition > 0)
             strbuf_printf(out, ", while state %u", loop->condition - 1);
         strbuf_puts(out, "\n");

@@ -445,6 +445,44 @@ static void entries_hold_loops(void **state)
     must(parse(f, replace(&f->arena, text.data, "\"prepare\"", two).data, &plan), &f->err);
 }
 
+/* Launch 1 is a loop whose trips may be made slice by slice. */
+static void loops_have_slices(void **state)
+{
+    struct fixture *f = *state;
+    static const char loop[] = "\"kernels\":3,\"loops\":[{\"count\":1,\"first\":1,\"rows\":[],"
+                               "\"slices\":\"%s\",\"states\":[],\"trips\":\"2\"}]";
+    static const char scratch[] = "\"scratch_bytes\":\"0\",\"work\":\"3*B\"";
+    static const char sliced[] = "\"scratch_bytes\":\"0\",\"sliced\":%s,\"work\":\"3*B\"";
+    static const struct {
+        const char *slices, *sliced, *fault;
+    } rows[] = {
+        {"B", "true", NULL},
+        {"3", "true", NULL},
+        {"-1", "true", "number of slices is negative"},
+        {"B", "false", "'sliced' is not true"},
+        {NULL, "true", "launch 1 is sliced, but its loop is not"},
+    };
+    struct plan plan;
+    char text[256];
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        snprintf(text, sizeof text, sliced, rows[i].sliced);
+        const char *all = replace(&f->arena, plan_text, scratch, text).data;
+        snprintf(text, sizeof text, loop, rows[i].slices ? rows[i].slices : "");
+        if (rows[i].slices)
+            all = replace(&f->arena, all, "\"kernels\":3", text).data;
+        if (rows[i].fault) {
+            must_fail(parse(f, all, &plan), &f->err, ERR_PACKAGE, rows[i].fault);
+            continue;
+        }
+        must(parse(f, all, &plan), &f->err);
+        assert_true(plan.forward.items[1].sliced && !plan.forward.items[0].sliced);
+        struct strbuf out;
+        strbuf_init(&out, &f->arena);
+        plan_print(&plan, &out);
+        assert_string_equal(out.data, all);
+    }
+}
+
 static void describes(void **state)
 {
     struct fixture *f = *state;
@@ -478,6 +516,7 @@ int main(void)
         TEST(entries),
         TEST(refuses_entries),
         TEST(entries_hold_loops),
+        TEST(loops_have_slices),
         TEST(describes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,9 +1,16 @@
 /* Aligned memory, and arrays carved out of it. */
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/checked.h"
 #include "runtime/parts_priv.h"
+
+/* Kernels walk large tensors in strides of pages: a translation of an address for each 4 KiB costs
+ * them up to a tenth. So large blocks ask for large pages, where the system leaves that to programs
+ * (transparent_hugepage: madvise). */
+#define HUGE_PAGE ((size_t)2 << 20)
+#define HUGE_LEAST ((int64_t)(2 * HUGE_PAGE))
 
 bool block_round(int64_t size, int64_t *out)
 {
@@ -19,7 +26,14 @@ void *block_new(size_t size)
     int64_t rounded;
     if (size > INT64_MAX || !block_round((int64_t)size, &rounded))
         return NULL;
-    return aligned_alloc(BLOCK_ALIGN, rounded > 0 ? (size_t)rounded : BLOCK_ALIGN);
+    if (rounded < HUGE_LEAST)
+        return aligned_alloc(BLOCK_ALIGN, rounded > 0 ? (size_t)rounded : BLOCK_ALIGN);
+    void *block = aligned_alloc(HUGE_PAGE, (size_t)rounded);
+#ifdef MADV_HUGEPAGE
+    if (block)
+        madvise(block, (size_t)rounded, MADV_HUGEPAGE); /* a hint: it may fail */
+#endif
+    return block;
 }
 
 size_t memory_half(void)

@@ -15,6 +15,7 @@ struct split {
     void *const *buffers;
     const int64_t *dims;
     char *scratch;
+    struct iterations part;
 };
 
 static void note(struct trace *trace, const struct urza_span *span)
@@ -48,18 +49,18 @@ static void run_chunk(void *argument, uint32_t index)
 {
     const struct split *split = argument;
     const struct shape_launch *launch = split->launch;
-    int64_t each = launch->extent / launch->chunks, more = launch->extent % launch->chunks;
-    int64_t begin = each * index + (index < more ? index : more);
+    int64_t each = split->part.count / launch->chunks, more = split->part.count % launch->chunks;
+    int64_t begin = split->part.first + each * index + (index < more ? index : more);
     int64_t end = begin + each + (index < more);
     run_kernel(split, split->scratch + index * launch->scratch_stride, index, begin, end);
 }
 
 void launch_run(struct urza_module *module, const struct shape_launch *launch, void *const *buffers,
-                const int64_t *dims, char *scratch)
+                const int64_t *dims, char *scratch, struct iterations part)
 {
-    struct split split = {&module->owner->trace, launch, buffers, dims, scratch};
+    struct split split = {&module->owner->trace, launch, buffers, dims, scratch, part};
     if (launch->chunks == 1)
-        run_kernel(&split, scratch, 0, 0, launch->extent);
+        run_kernel(&split, scratch, 0, part.first, part.first + part.count);
     else
         pool_run(module->runtime->pool, run_chunk, &split, launch->chunks);
 }
@@ -84,10 +85,27 @@ static uint64_t run_launches(struct urza_module *module, struct call_context *co
         const struct shape_launch *launch = &entry->launches[i];
         if (!is_wanted(module, launch, wanted))
             continue;
-        launch_run(module, launch, context->table + launch->first_slot, entry->dims, scratch);
+        launch_run(module, launch, context->table + launch->first_slot, entry->dims, scratch,
+                   (struct iterations){0, launch->extent});
         ran++;
     }
     return ran;
+}
+
+/* The launches of a trip, for the slices from `slice` on that run at once. */
+static void run_trip(struct urza_module *module, struct call_context *context,
+                     const struct shape_loop *loop, int64_t slice)
+{
+    const struct shape_entry *entry = atomic_load_explicit(&context->entry, memory_order_relaxed);
+    char *scratch = context->table_memory + entry->scratch_offset;
+    int64_t count = loop->slices - slice < loop->at_once ? loop->slices - slice : loop->at_once;
+    for (uint32_t i = loop->first; i < loop->first + loop->count; i++) {
+        const struct shape_launch *launch = &entry->launches[i];
+        struct iterations part = {slice * launch->slice, count * launch->slice};
+        if (launch->slice == 0)
+            part.count = launch->extent;
+        launch_run(module, launch, context->table + launch->first_slot, entry->dims, scratch, part);
+    }
 }
 
 /* Copies to place `at` of what has room for several. */
@@ -160,24 +178,41 @@ static void finish_states(void *const *table, const struct shape_loop *loop, int
                    end[i].bytes);
 }
 
-/* False when the call was interrupted. Adds the launches that ran to *ran. */
+/* All trips, for the slices from `slice` on that run at once. Returns how many; -1: the call
+ * was interrupted. */
+static int64_t run_slices(struct urza_module *module, struct call_context *context,
+                          const struct shape_loop *loop, int64_t slice)
+{
+    void **table = context->table;
+    const struct shape_move *rows = loop->moves + loop->states, *after = rows + loop->rows;
+    int64_t trip = 0;
+    for (; trip < loop->most && goes_on(table, loop); trip++) {
+        if (is_interrupted(module, context))
+            return -1;
+        if (loop->iter != PLAN_NONE)
+            memcpy(table[loop->iter], &trip, sizeof trip);
+        turn(table, loop, trip);
+        run_trip(module, context, loop, slice);
+        move(table, rows, loop->rows, trip);
+        move(table, after, loop->states, 0);
+    }
+    return trip;
+}
+
+/* False when the call was interrupted. Adds the launches that ran to *ran. Where slices do not
+ * all run at once, moves copy nothing (slices_choose). */
 static bool run_loop(struct urza_module *module, struct call_context *context,
                      const struct shape_loop *loop, uint64_t *ran)
 {
     void **table = context->table;
-    const struct shape_move *start = loop->moves, *rows = start + loop->states;
-    const struct shape_move *after = rows + loop->rows;
-    move(table, start, loop->states, 0);
+    const struct shape_move *rows = loop->moves + loop->states;
     int64_t trip = 0;
-    for (; trip < loop->most && goes_on(table, loop); trip++) {
-        if (is_interrupted(module, context))
+    move(table, loop->moves, loop->states, 0);
+    for (int64_t slice = 0; slice < loop->slices; slice += loop->at_once) {
+        trip = run_slices(module, context, loop, slice);
+        if (trip < 0)
             return false;
-        if (loop->iter != PLAN_NONE)
-            memcpy(table[loop->iter], &trip, sizeof trip);
-        turn(table, loop, trip);
-        *ran += run_launches(module, context, loop->first, loop->first + loop->count, UINT64_MAX);
-        move(table, rows, loop->rows, trip);
-        move(table, after, loop->states, 0);
+        *ran += (uint64_t)trip * loop->count;
     }
     clear_rows(table, rows, loop->rows, trip, loop->trips);
     finish_states(table, loop, trip);

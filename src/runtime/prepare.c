@@ -111,7 +111,7 @@ static bool size_launch(const struct urza_module *module, const struct plan_laun
         !dim_is_const(dims, launch->code.scratch_bytes, &scratch) ||
         !block_round(scratch, &scratch))
         return fail(err, ERR_PACKAGE, "launch '%s' has no fixed size", launch->label);
-    uint32_t chunks = launch_chunks(module, launch, no_dims, extent, scratch);
+    uint32_t chunks = launch_chunks(module, launch, no_dims, extent, scratch, 1);
     *out = (struct shape_launch){
         .kernel = module->kernels[launch->code.kernel],
         .number = module->first_launch + (uint32_t)(launch - module->target->plan.prepare.items),
@@ -131,7 +131,7 @@ static void run_launch(struct urza_module *module, const struct plan_launch *lau
     for (uint32_t i = 0; i < launch->arg_count; i++)
         buffers[i] = module->fixed[launch->args[i]];
     if (sized->extent > 0)
-        launch_run(module, sized, buffers, no_dims, scratch);
+        launch_run(module, sized, buffers, no_dims, scratch, (struct iterations){0, sized->extent});
 }
 
 bool prepare_run(struct urza_module *module, struct error *err)

@@ -193,9 +193,15 @@ struct shape_entry *shape_entry_new(struct urza_module *module, const struct cal
 
 /* shape_entry.c: into how many chunks a launch is split. The host's number, if it set one; else 1
  * for cheap launches, and otherwise enough to share them among the threads. dims: as in the
- * plan. */
+ * plan; extent: of one of `parts` equal parts of it that run one after the other. */
 uint32_t launch_chunks(const struct urza_module *module, const struct plan_launch *launch,
-                       const int64_t *dims, int64_t extent, int64_t scratch_stride);
+                       const int64_t *dims, int64_t extent, int64_t scratch_stride, int64_t parts);
+/* shape_entry.c: the bytes of a buffer of the plan; SIZE_MAX: too many. */
+size_t shape_buffer_bytes(const struct plan *plan, uint32_t buffer, const int64_t *dims);
+/* slices.c: chooses slices and at_once of a loop of an entry whose moves and launches are there,
+ * and the slice of its launches: so many slices at once that what is computed stays in a cache. */
+void slices_choose(const struct urza_module *module, const struct shape_entry *entry, uint32_t loop,
+                   struct shape_loop *out);
 /* execute.c: runs forward launches of the context's entry: `count` of the plan from `first` on, and
  * of these only those that outputs in `wanted` hang on (feeds). False, ERR_CANCELLED: it was
  * interrupted. */
@@ -208,8 +214,12 @@ bool execute_part(struct urza_module *module, struct call_context *context, cons
 bool execute(struct urza_module *module, struct call_context *context, struct error *err);
 /* Whether urza_interrupt was called since the call began. */
 bool is_interrupted(const struct urza_module *module, const struct call_context *context);
+/* Runs iterations of a launch: `first` and those behind it, `count` in all. */
+struct iterations {
+    int64_t first, count;
+};
 void launch_run(struct urza_module *module, const struct shape_launch *launch, void *const *buffers,
-                const int64_t *dims, char *scratch);
+                const int64_t *dims, char *scratch, struct iterations part);
 
 /* fallback.c: runs the graph in the interpreter, from and to context.data; counts and reports the
  * call. */

@@ -103,7 +103,7 @@ static uint32_t count_finer(const struct urza_module *module, int64_t work, int6
 }
 
 uint32_t launch_chunks(const struct urza_module *module, const struct plan_launch *launch,
-                       const int64_t *dims, int64_t extent, int64_t scratch_stride)
+                       const int64_t *dims, int64_t extent, int64_t scratch_stride, int64_t parts)
 {
     const struct plan *plan = &module->target->plan;
     int64_t work;
@@ -117,13 +117,14 @@ uint32_t launch_chunks(const struct urza_module *module, const struct plan_launc
         launch->asked != DIM_NONE ? launch->asked : plan_code_at(plan, launch, dims)->work;
     if (!dim_eval(plan->dims, operations, dims, &work))
         work = INT64_MAX;
+    work /= parts;
     if (work < PARALLEL_WORK)
         return 1;
     return extent < module->runtime->threads ? (uint32_t)extent
                                              : count_finer(module, work, extent, scratch_stride);
 }
 
-static size_t buffer_bytes(const struct plan *plan, uint32_t buffer, const int64_t *dims)
+size_t shape_buffer_bytes(const struct plan *plan, uint32_t buffer, const int64_t *dims)
 {
     const struct plan_buffer *b = &plan->buffers.items[buffer];
     int64_t bytes = 0, elements = 0;
@@ -143,7 +144,7 @@ static bool fill_moves(const struct urza_module *module, uint32_t index, uint32_
     bool fits = true;
     slot++;
     for (uint32_t i = 0; i < loop->state_count; i++, slot += 4) {
-        size_t bytes = buffer_bytes(plan, loop->states[i].state, dims);
+        size_t bytes = shape_buffer_bytes(plan, loop->states[i].state, dims);
         bool wanted = loop->states[i].result != PLAN_NONE;
         bool turns = plan_state_turns(plan, loop, i);
         fits &= bytes != SIZE_MAX;
@@ -153,7 +154,7 @@ static bool fill_moves(const struct urza_module *module, uint32_t index, uint32_
                                      plan_result_turns(plan, loop, i)};
     }
     for (uint32_t i = 0; i < loop->row_count; i++, slot += 2) {
-        size_t bytes = buffer_bytes(plan, loop->rows[i].row, dims);
+        size_t bytes = shape_buffer_bytes(plan, loop->rows[i].row, dims);
         fits &= bytes != SIZE_MAX;
         rows[i] = (struct shape_move){slot, slot + 1, bytes, plan_row_turns(plan, loop, i)};
     }
@@ -190,6 +191,7 @@ static bool fill_loops(const struct urza_module *module, struct shape_entry *ent
         out->most = out->trips;
         if (loop->condition > 0 && module->most_trips > 0 && module->most_trips < out->trips)
             out->most = module->most_trips;
+        slices_choose(module, entry, i, out);
         moves += 3 * loop->state_count + loop->row_count;
         slot += 1 + 4 * loop->state_count + 2 * loop->row_count;
     }
@@ -214,7 +216,7 @@ static bool fill_launches(const struct urza_module *module, struct shape_entry *
             continue;
         if (!layout_size(plan, code->scratch_bytes, entry->dims, 1, &stride))
             return false;
-        uint32_t chunks = launch_chunks(module, launch, entry->dims, extent, stride);
+        uint32_t chunks = launch_chunks(module, launch, entry->dims, extent, stride, 1);
         if (!checked_mul_i64(stride, chunks, &needed))
             return false;
         if (needed > scratch_bytes)

@@ -15,6 +15,7 @@ struct shape_launch {
     uint32_t first_slot; /* index of its first pointer in the context's table */
     uint32_t chunks;     /* 1: runs on the calling thread only */
     int64_t extent;      /* > 0 */
+    int64_t slice;       /* iterations of a slice of its loop; 0: it runs whole each time */
     size_t scratch_stride;
 };
 
@@ -31,9 +32,10 @@ struct shape_loop {
     uint32_t first, count; /* launches of this entry, maybe none */
     uint32_t iter;         /* slot; PLAN_NONE: nothing reads it */
     uint32_t states, rows;
-    int64_t trips;      /* that rows have room for */
-    int64_t most;       /* that are made: fewer where the module has a limit */
-    uint32_t condition; /* slot of one bool that says whether it goes on; PLAN_NONE: none */
+    int64_t trips;           /* that rows have room for */
+    int64_t most;            /* that are made: fewer where the module has a limit */
+    int64_t slices, at_once; /* at_once: how many make all trips before the next ones */
+    uint32_t condition;      /* slot of one bool that says whether it goes on; PLAN_NONE: none */
     const struct shape_move *moves;
     const struct loop_turns *turns;
 };

@@ -35,6 +35,7 @@ enum feature {
     OTHER_AXIS = 1 << 10, /* softmax over rows, so that a row hangs on all */
     WIDE = 1 << 11,       /* as many columns as keys */
     MASKED_OUT = 1 << 12, /* only the first two rows count in the loss */
+    ROWS_FIRST = 1 << 13, /* inputs are [rows, heads, columns], as projections leave them */
 };
 
 struct row {
@@ -58,6 +59,8 @@ static const struct row cases[] = {
     {"as many columns as keys", WIDE | CAUSAL, 1, 512, 150, 0, true},
     {"two layers", LAYERS | CAUSAL, 1, 512, 0, 0, true},
     {"one tensor for all", SHARED, 1, 512, 0, 0, true},
+    {"rows before heads", ROWS_FIRST, 1, 512, 0, 0, true},
+    {"rows before heads, two layers", ROWS_FIRST | CAUSAL | LAYERS, 1, 512, 0, 0, true},
     {"few rows in the loss", MASKED_OUT, 1, 512, 0, 0, true},
     {"129 rows", CAUSAL, 129, 129, 0, 0, true},
     {"197 rows", BIAS, 197, 197, 150, 0, true},
@@ -90,8 +93,11 @@ static value_id softmax(struct builder *b, value_id s, int64_t axis)
 
 static value_id input(struct building *g, const char *name, dim_id rows, dim_id columns)
 {
-    const dim_id shape[] = {dim_const(&g->b.graph->dims, HEADS), rows, columns};
-    return graph_input(g->b.graph, name, DTYPE_F64, shape, 3, g->b.err);
+    dim_id heads = dim_const(&g->b.graph->dims, HEADS);
+    bool first = (g->row->features & ROWS_FIRST) != 0;
+    const dim_id shape[] = {first ? rows : heads, first ? heads : rows, columns};
+    value_id x = graph_input(g->b.graph, name, DTYPE_F64, shape, 3, g->b.err);
+    return first ? b_swap(&g->b, x, 0, 1) : x;
 }
 
 static value_id masked(struct building *g, value_id s)
@@ -184,6 +190,20 @@ static uint32_t large_values(struct arena *arena, struct graph *training, uint32
     return count;
 }
 
+/* Transposes of what a loop makes: it makes that in the order in which it is read. */
+static uint32_t transposed_results(const struct graph *g)
+{
+    uint32_t count = 0;
+    for (value_id v = 1; v < g->nodes.count; v++) {
+        const struct node *n = graph_node(g, v);
+        bool moves = false;
+        for (uint32_t i = 0; n->prim == PRIM_TRANSPOSE && i < n->rank; i++)
+            moves |= n->attrs->axes[i] != i;
+        count += moves && graph_node(g, n->operands[0])->prim == PRIM_LOOP;
+    }
+    return count;
+}
+
 static void compare(struct arena *arena, const struct building *g, int64_t size)
 {
     struct error err = {0};
@@ -219,6 +239,8 @@ static void test_cases(void **state)
         bool judged = cases[i].strips && !(cases[i].features & (WIDE | LAYERS));
         if ((loops > 0) != cases[i].strips || (judged && large > 0))
             fail_msg("%s: %u loops, %u large values", cases[i].what, loops, large);
+        if ((cases[i].features & ROWS_FIRST) && !(cases[i].features & LAYERS))
+            assert_int_equal(transposed_results(&training), 0);
         if (cases[i].features & LAYERS)
             assert_int_equal(loops, 2);
         for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)

@@ -32,7 +32,8 @@ struct emitting {
     value_id *copies;      /* of what is inside, in the loop */
     VEC(struct strip_entry) entries;
     value_id state[LIMIT_OPERANDS], next[LIMIT_OPERANDS], row[LIMIT_OPERANDS];
-    value_id exit_of[LIMIT_OPERANDS]; /* of states, then, from states on, of rows */
+    value_id exit_of[LIMIT_OPERANDS];         /* of states, then, from states on, of rows */
+    struct strip_axis row_at[LIMIT_OPERANDS]; /* of exits that have rows */
     uint32_t states, rows;
 };
 
@@ -235,8 +236,9 @@ static struct strip_axis summed_axis(const struct emitting *e, const struct node
     return at;
 }
 
-/* What the strip's rows add to a sum; in f32 if that is narrow: sums of many strips round once. */
-static value_id partial_sum(struct emitting *e, value_id v)
+/* What the strip's rows add to a sum; in f32 if that is narrow: sums of many strips round once.
+ * turned: of a product, with its operands in the other order. */
+static value_id partial_sum(struct emitting *e, value_id v, bool turned)
 {
     struct builder *b = e->b;
     struct node n = *b_node(b, v);
@@ -253,27 +255,24 @@ static value_id partial_sum(struct emitting *e, value_id v)
             operands[i] = fresh_only(e, operands[i], at);
         operands[i] = b_cast(b, operands[i], wide);
     }
+    if (turned) {
+        value_id first = operands[0];
+        operands[0] = operands[1];
+        operands[1] = first;
+    }
     b->graph->origin = n.origin;
     return graph_add(b->graph, (enum prim)n.prim, operands, n.operand_count, n.attrs, b->err);
-}
-
-/* What reads a value, where that is a transpose and nothing else. */
-static value_id only_transpose(const struct emitting *e, value_id v)
-{
-    const struct strips *s = e->s;
-    if (s->asked[v] || s->user_at[v + 1] != s->user_at[v] + 1)
-        return VALUE_NONE;
-    value_id user = s->users[s->user_at[v]];
-    return b_node(e->b, user)->prim == PRIM_TRANSPOSE ? user : VALUE_NONE;
 }
 
 /* A sum is a state, in the order of dims in which it is read behind the loop. */
 static bool add_sum(struct emitting *e, uint32_t loop, value_id v)
 {
     struct builder *b = e->b;
-    value_id part = partial_sum(e, v), transpose = only_transpose(e, v);
+    uint8_t axes[LIMIT_RANK];
+    value_id transpose = strip_transposes(e->s, v, axes);
+    value_id part = partial_sum(e, v, strip_turns(e->s, v, axes));
     if (transpose != VALUE_NONE) {
-        part = b_transpose(b, part, b_node(b, transpose)->attrs->axes);
+        part = b_transpose(b, part, axes);
         v = transpose;
     }
     if (part == VALUE_NONE)
@@ -285,13 +284,24 @@ static bool add_sum(struct emitting *e, uint32_t loop, value_id v)
     return e->next[at] != VALUE_NONE;
 }
 
-/* What has rows is rows of the loop, with an axis of their own. */
+/* What has rows is rows of the loop, with an axis of their own, in the order of dims in which it is
+ * read behind the loop. */
 static bool add_rows(struct emitting *e, value_id v)
 {
     struct strip_axis at = e->s->at[v];
-    uint32_t axis;
+    uint32_t axis, moved = 0;
+    uint8_t axes[LIMIT_RANK];
     value_id row = strip_is_inside(e->s, v) ? e->copies[v] : copy_rows(e, v, at);
+    value_id transpose = strip_transposes(e->s, v, axes);
+    if (transpose != VALUE_NONE) {
+        row = b_transpose(e->b, row, axes);
+        while (axes[moved] != at.axis)
+            moved++;
+        at.axis = moved;
+        v = transpose;
+    }
     row = b_loop_value(e->b, split(e, row, at, e->region->height, &axis));
+    e->row_at[e->rows] = at;
     e->exit_of[e->states + e->rows] = v;
     e->row[e->rows++] = row;
     return row != VALUE_NONE;
@@ -322,7 +332,8 @@ static bool add_body(struct emitting *e, uint32_t loop)
 
 /* What has rows, of the strips [strips, …, h, …]: row r is in strip r // h, and so many rows behind
  * its place in an array of whole strips as the strip begins before its place. */
-static value_id join_strips(struct emitting *e, value_id strips, value_id like)
+static value_id join_strips(struct emitting *e, value_id strips, value_id like,
+                            struct strip_axis at)
 {
     struct builder *b = e->b;
     const struct strip_region *r = e->region;
@@ -332,7 +343,6 @@ static value_id join_strips(struct emitting *e, value_id strips, value_id like)
     if (strips == VALUE_NONE)
         return strips;
     struct node whole = *b_node(b, like);
-    struct strip_axis at = e->s->at[like];
     uint32_t axis =
         strip_split(b->graph, &whole, at, b_dim_mul(b, r->strips, r->height), shape, &rank);
     for (uint32_t d = 0; d <= rank; d++)
@@ -400,7 +410,7 @@ static bool emit(struct emitting *e)
         value_id v = e->exit_of[i];
         b->graph->origin = b_node(b, v)->origin;
         e->follows[v] = i < e->states ? b_cast(b, results[i], (enum dtype)b_node(b, v)->dtype)
-                                      : join_strips(e, results[i], v);
+                                      : join_strips(e, results[i], v, e->row_at[i - e->states]);
         e->waits[v] = false;
         if (e->follows[v] == VALUE_NONE)
             return false;

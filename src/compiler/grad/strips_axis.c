@@ -1,4 +1,6 @@
 /* Which axis has the rows: of operands by that of a result, and of results; see strips_priv.h. */
+#include <string.h>
+
 #include "compiler/grad/strips_priv.h"
 
 static struct strip_axis none(uint32_t why)
@@ -126,4 +128,41 @@ struct strip_axis strip_result_axis(struct graph *g, const struct node *n, uint3
             return found;
     }
     return none(AXIS_MIXED);
+}
+
+/* What reads a value, where that is a transpose and nothing else. */
+static value_id only_transpose(const struct strips *s, value_id v)
+{
+    if (s->asked[v] || s->user_at[v + 1] != s->user_at[v] + 1)
+        return VALUE_NONE;
+    value_id user = s->users[s->user_at[v]];
+    return b_node(s->b, user)->prim == PRIM_TRANSPOSE ? user : VALUE_NONE;
+}
+
+value_id strip_transposes(const struct strips *s, value_id v, uint8_t axes[LIMIT_RANK])
+{
+    value_id last = VALUE_NONE;
+    for (uint32_t i = 0; i < LIMIT_RANK; i++)
+        axes[i] = (uint8_t)i;
+    for (value_id t; (t = only_transpose(s, v)) != VALUE_NONE; v = last = t) {
+        const struct node *n = b_node(s->b, t);
+        uint8_t before[LIMIT_RANK];
+        memcpy(before, axes, sizeof before);
+        for (uint32_t i = 0; i < n->rank; i++)
+            axes[i] = before[n->attrs->axes[i]];
+    }
+    return last;
+}
+
+bool strip_turns(const struct strips *s, value_id v, uint8_t axes[LIMIT_RANK])
+{
+    const struct node *n = b_node(s->b, v);
+    uint32_t around = n->prim == PRIM_CONTRACT ? n->attrs->batch + n->attrs->contract : 0;
+    if (n->prim != PRIM_CONTRACT || b_node(s->b, n->operands[0])->rank != around + 1 ||
+        b_node(s->b, n->operands[1])->rank != around + 1 || axes[n->rank - 1] != n->rank - 2)
+        return false;
+    for (uint32_t i = 0; i < n->rank; i++)
+        if (axes[i] + 2 >= n->rank)
+            axes[i] = (uint8_t)(2 * n->rank - 3 - axes[i]);
+    return true;
 }

@@ -106,6 +106,13 @@ struct strip_axis strip_result_axis(struct graph *g, const struct node *n, uint3
 uint32_t strip_split(struct graph *g, const struct node *n, struct strip_axis at, dim_id count,
                      dim_id shape[LIMIT_RANK + 2], uint32_t *out_rank);
 
+/* The last of a chain of transposes behind a value, each of which alone reads what is before it,
+ * and all of them as one; VALUE_NONE: there is none. */
+value_id strip_transposes(const struct strips *s, value_id v, uint8_t axes[LIMIT_RANK]);
+/* Whether a value is a product of matrices that has its rows last in the order `axes`. Then its
+ * operands go into the other order, and *axes becomes the order of that: columns are last. */
+bool strip_turns(const struct strips *s, value_id v, uint8_t axes[LIMIT_RANK]);
+
 /* strips_region.c: the region around a product; false: there is none. Members are taken. */
 bool strip_find_region(struct strips *s, value_id product, struct strip_region *out);
 

@@ -300,10 +300,11 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
         return b_contract(b, rows_apart(b, x), columns_in_panels(b, y, panel), 0, 1);
     if (from_input && has_large_weight(b, contract))
         return weight_as_rows(b, contract, panel);
-    bool few = few_rows(b->graph, b_node(b, x), n),
-         wide = rows_collide(b->graph, b_node(b, x), depth);
+    bool few = few_rows(b->graph, b_node(b, x), n);
+    if (!few && rows_collide(b->graph, b_node(b, x), depth) && columns == 1)
+        panel *= 2;
     if (!from_input && batch == 0 && columns == 1 && depth >= 1)
-        y = pack_weight(b, y, may_have_few_rows(b, x, depth), wide && !few ? 2 * panel : panel);
+        y = pack_weight(b, y, may_have_few_rows(b, x, depth), panel);
     else if (!columns_contiguous(b->graph, y, (int)(w->rank - depth) - 1) && !few)
         y = columns == 1 && depth == 1 && fits_panels(b, y, panel)
                 ? columns_in_panels(b, y, panel)

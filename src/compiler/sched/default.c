@@ -64,6 +64,18 @@ static void find_reduction(struct nest *nest, const struct block *block, struct 
     }
 }
 
+/* The stride of r->var in what reductions load: each step of these reads it again. */
+static void find_strides(struct nest *nest, const struct block *block, struct row_stride *r)
+{
+    for (uint32_t i = 0; i < block->stmts.count; i++) {
+        const struct stmt *s = block->stmts.items[i];
+        if (s->kind == STMT_FOR && !s->independent)
+            block_visit(nest, &s->body, visit_stride, r);
+        else if (s->kind == STMT_FOR)
+            find_strides(nest, &s->body, r);
+    }
+}
+
 #define L1_WAYS 8
 #define PAGE_BYTES 4096 /* lines at this distance are in the same set of L1 */
 
@@ -77,7 +89,7 @@ static int64_t rows_in_l1(struct scheduling *c, int64_t depth)
     if (depth < 64 || !site_of(c->nest, c->row, &site))
         return INT64_MAX;
     r.var = site.loop->var;
-    block_visit(c->nest, &site.loop->body, visit_stride, &r);
+    find_strides(c->nest, &site.loop->body, &r);
     int64_t apart = r.bytes & -r.bytes;
     return apart >= PAGE_BYTES ? L1_WAYS - 2 : (L1_WAYS - 1) * (PAGE_BYTES / apart);
 }
