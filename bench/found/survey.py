@@ -79,6 +79,7 @@ class LoadOptions(ctypes.Structure):
         ("parallel", ctypes.c_void_p),
         ("most_trips", ctypes.c_int64),
         ("runtime", ctypes.c_void_p),
+        ("newer", ctypes.c_void_p * 32),  # room for fields that are added; zeros are defaults
     ]
 
 

@@ -52,7 +52,8 @@ class LoadOptions(ctypes.Structure):
                 ("chunks", ctypes.c_uint32), ("target", ctypes.c_char_p),
                 ("on_event", ctypes.c_void_p), ("user", ctypes.c_void_p),
                 ("parallel", ctypes.c_void_p), ("most_trips", ctypes.c_int64),
-                ("runtime", ctypes.c_void_p)]
+                ("runtime", ctypes.c_void_p),
+                ("newer", ctypes.c_void_p * 32)]  # room for fields that are added; zeros are defaults
 
 
 class Error(ctypes.Structure):
