@@ -67,6 +67,7 @@ static bool explodes(struct model *m, double norm)
         if (++m->strikes < 3)
             return false;
         m->strikes = 0;
+        m->mean = m->variance = m->seen = 0;
         return true;
     }
     m->strikes = 0;

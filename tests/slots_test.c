@@ -331,6 +331,32 @@ static void accumulates(void **state)
     urza_unload(module);
 }
 
+/* What is not finite only once it is added or made larger does not reach the host either. */
+static void sums_that_overflow(void **state)
+{
+    (void)state;
+    urza_module *module = grafted_module("f32", "residual", GRAFT_PLAIN, NULL);
+    urza_slot *slot = place_slot((urza_slot_options){.through = 1, .boost = 1});
+    struct place place;
+    place_init(&place, module, "f32", ROWS, 5);
+    place_plant(slot, module);
+    place_reach(&place, slot, URZA_BLENDING, 10);
+    urza_slot_tick(slot, NULL);
+    for (double size = 1e36; size < 3e38; size *= 1.1) {
+        for (int64_t i = 0; i < COUNT; i++)
+            place_set(&place.dy, i, size);
+        place_clear(&place);
+        place_step(&place, slot, 0, NULL);
+        for (int64_t i = 0; i < COUNT; i++)
+            assert_true(isfinite(place_get(&place.dh, i)));
+        for (uint32_t p = 0; p < place.params; p++)
+            for (int64_t i = 0; i < place_count(&place.dparam[p]); i++)
+                assert_true(isfinite(place_get(&place.dparam[p], i)));
+    }
+    urza_slot_close(slot);
+    urza_unload(module);
+}
+
 static void must_refuse(urza_slot *slot, const urza_slot_call *call, const char *words)
 {
     urza_error err;
@@ -397,6 +423,7 @@ int main(void)
         cmocka_unit_test(does_not_disturb_the_host),
         cmocka_unit_test(faults),
         cmocka_unit_test(accumulates),
+        cmocka_unit_test(sums_that_overflow),
         cmocka_unit_test(tensors_of_all_kinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,10 +1,11 @@
 /* Watches a training's loss, and takes weights and optimizer state back to the last snapshot where
  * it explodes. C and C++; part of liburza_runtime. Threads: one at a time for each governor.
  *
- * A number explodes where it is not finite; or, once 20 others have come, where it is greater than
- * both mean + 6σ and three times the mean of those before, three times in a row. Mean and σ are of
- * the numbers that were not so great, of which each newer one counts 1/50 (the first ones alike).
- */
+ * A number explodes where it is not finite, or 1e150 and more; or, once 20 others have come, where
+ * it is greater than both mean + 6σ and mean + 2·|mean| of those before, three times in a row. Mean
+ * and σ are of the numbers that were not so great, of which each newer one counts 1/50 (the first
+ * ones alike). After such an explosion it begins to learn anew, so a level that has risen for good
+ * is one explosion. */
 #ifndef URZA_GOVERNOR_H
 #define URZA_GOVERNOR_H
 

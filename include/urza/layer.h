@@ -64,7 +64,7 @@ typedef enum urza_curve { URZA_LINEAR, URZA_COSINE, URZA_SIGMOID } urza_curve;
 
 /* Zero-initialise, then set what differs from the defaults. */
 typedef struct urza_slot_options {
-    const char *name; /* for events, metrics and saved states; copied */
+    const char *name; /* for metrics and saved states; at most 255 bytes; copied */
     urza_blend blend; /* seeds are grafts of this blend */
     int through;      /* not 0: gradients pass the seed's input while it blends, too. They always do
                          in HOLDING and FOSSILIZED */
@@ -89,7 +89,7 @@ void urza_slot_close(urza_slot *slot);
  * name is copied. */
 int urza_slot_plant(urza_slot *slot, const char *name, urza_module *module, uint32_t *out_seed,
                     urza_error *err);
-/* For a seed that is GERMINATED without a module; of others nothing is done, since it may have been
+/* For the slot's seed while it has no module; of others nothing is done, since it may have been
  * pruned meanwhile. Refused where the module is no graft of the slot's blend, or has no gradients
  * by all of its parameters: then the seed is refused, too. */
 int urza_slot_supply(urza_slot *slot, uint32_t seed, urza_module *module, urza_error *err);
@@ -126,8 +126,8 @@ typedef struct urza_slot_call {
      * They are not looked at while there is no module. */
     const DLTensor *params;
     uint32_t param_count;
-    /* NULL, or [rows of h] in f32 (f64 with h in f64): factors of alpha; a row with factor 0 is h,
-     * bit for bit (see urza_metrics.gain). */
+    /* NULL, or [rows of h] in f32 (f64 with h in f64), dense and finite: factors of alpha; a row
+     * with factor 0 is h, bit for bit (see urza_metrics.gain). */
     const DLTensor *factors;
     /* Memory for the result, dense, of h's shape and dtype, that shares no byte with h. Where the
      * result is h, that memory is not used: y's data, byte_offset and strides become h's. So go on
@@ -143,8 +143,8 @@ int urza_slot_forward(urza_slot *slot, const urza_slot_call *call, urza_slot_tap
 
 typedef struct urza_slot_gradients {
     const DLTensor *dy; /* of the loss, by y */
-    /* Memory for that by h, dense, of its shape; where it is dy, dh points to dy's memory
-     * afterwards, as y above. */
+    /* Memory for that by h, dense, of its shape, that shares no byte with dy, h and y; where it is
+     * dy, dh points to dy's memory afterwards, as y above. */
     DLTensor *dh;
     /* One for each parameter, dense; data NULL: not wanted. Where nothing learned (no tape, a
      * fault) they get zeros. NULL with count 0: none is wanted. */
@@ -221,7 +221,8 @@ size_t urza_slot_save(const urza_slot *slot, char *text, size_t room);
  * then nothing changes. */
 int urza_slot_restore(urza_slot *slot, const char *text, urza_error *err);
 /* Data-parallel training: one rank ticks, and the others apply what it decided, in place of their
- * tick. The text is as that of urza_slot_save. */
+ * tick. The text is as that of urza_slot_save. Who applies counts no faults and gates nothing of
+ * its own: one rank's calls decide for all; the others' faults are in their events. */
 size_t urza_slot_decision(const urza_slot *slot, char *text, size_t room);
 int urza_slot_apply(urza_slot *slot, const char *text, urza_error *err);
 

@@ -7,17 +7,20 @@
 #define SIGMAS 6
 #define TIMES 3
 #define STRIKES 3
+#define ABSURD 1e150 /* whose square a double does not hold */
 
 bool detector_observe(struct detector *d, double x)
 {
-    if (!isfinite(x)) {
+    if (!(fabs(x) < ABSURD)) {
         d->strikes = 0;
         return true;
     }
-    if (d->count >= WARM && x > d->mean + SIGMAS * sqrt(d->variance) && x > TIMES * d->mean) {
-        bool alarm = ++d->strikes >= STRIKES;
-        d->strikes = alarm ? 0 : d->strikes;
-        return alarm;
+    double far = d->mean + (TIMES - 1) * fabs(d->mean);
+    if (d->count >= WARM && x > d->mean + SIGMAS * sqrt(d->variance) && x > far) {
+        if (++d->strikes < STRIKES)
+            return false;
+        *d = (struct detector){0};
+        return true;
     }
     d->strikes = 0;
     d->count++;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/cpu.h"
 #include "layer/slot_priv.h"
 
 #define SNAPSHOT_EVERY 100
@@ -82,7 +83,11 @@ URZA_EXPORT int urza_governor_observe(urza_governor *g, double loss)
     if (!g)
         return 0;
     g->stats.observed++;
-    if (detector_observe(&g->detector, loss)) {
+    struct cpu_fp before;
+    cpu_fp_begin(&before);
+    bool exploded = detector_observe(&g->detector, loss);
+    cpu_fp_end(&before);
+    if (exploded) {
         for (uint32_t i = 0; i < g->count; i++)
             memcpy(g->memory[i], g->kept[i].dl.data, g->bytes[i]);
         g->since = 0;

@@ -125,6 +125,25 @@ static void both_bounds(void **state)
     }
 }
 
+/* Losses may be negative, and may rise for good: that is one explosion, not one for ever. */
+static void levels(void **state)
+{
+    (void)state;
+    static const struct {
+        double before, after;
+        int alarms;
+    } rows[] = {{-10, -9.99, 0}, {-10, 5, 0}, {-10, 50, 1}, {0, 1e-3, 1}, {1, 40, 1}};
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        struct detector d = {0};
+        int alarms = 0;
+        for (int i = 0; i < 400; i++)
+            alarms += detector_observe(&d, i < 100 ? rows[r].before : rows[r].after);
+        assert_int_equal(alarms, rows[r].alarms);
+    }
+    struct detector d = {0};
+    assert_true(detector_observe(&d, 1e200));
+}
+
 static void refuses(void **state)
 {
     (void)state;
@@ -142,8 +161,8 @@ static void refuses(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rolls_back),
-                                       cmocka_unit_test(leaves_good_losses_alone),
-                                       cmocka_unit_test(both_bounds), cmocka_unit_test(refuses)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rolls_back), cmocka_unit_test(leaves_good_losses_alone),
+        cmocka_unit_test(both_bounds), cmocka_unit_test(levels), cmocka_unit_test(refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

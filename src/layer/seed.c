@@ -70,7 +70,7 @@ void tape_put(struct urza_slot_tape *tape)
 
 URZA_EXPORT void urza_slot_tape_release(urza_slot_tape *tape)
 {
-    if (tape && tape->is_trial) { /* another call may try */
+    if (tape && tape->is_trial && tape_is_current(tape)) { /* another call may try */
         uint32_t runs = TRIAL_RUNS;
         atomic_compare_exchange_strong(&tape->slot->trial, &runs, TRIAL_NONE);
     }
@@ -164,7 +164,7 @@ static bool no_memory(urza_error *why)
     return false;
 }
 
-/* alpha in all rows, times the host's factors. */
+/* alpha in all rows, times the host's factors, which were checked. */
 static bool fill_alpha(struct urza_slot_tape *tape, const struct forward_call *call, double alpha,
                        DLTensor *out, urza_error *why)
 {
@@ -175,22 +175,11 @@ static bool fill_alpha(struct urza_slot_tape *tape, const struct forward_call *c
         return no_memory(why);
     out->data = data;
     values_fill(out->dtype, data, alpha, (size_t)rows);
-    if (!factors)
-        return true;
-    struct kept_tensor dense;
-    struct error e;
-    if (factors->ndim != 1 || !factors->shape || factors->shape[0] != rows ||
-        factors->dtype.code != out->dtype.code || factors->dtype.bits != out->dtype.bits)
-        return public_result(fail(&e, ERR_INPUT, "factors are not one number for each row"), &e,
-                             why) == 0;
-    if (!tensor_keep(factors, true, &dense, &e))
-        return public_result(false, &e, why) == 0;
-    for (int64_t i = 0; i < rows; i++)
+    for (int64_t i = 0; factors && i < rows; i++)
         if (out->dtype.bits == 64)
-            ((double *)data)[i] *= ((double *)dense.dl.data)[i];
+            ((double *)data)[i] *= ((double *)tensor_data(factors))[i];
         else
-            ((float *)data)[i] *= ((float *)dense.dl.data)[i];
-    tensor_forget(&dense);
+            ((float *)data)[i] *= ((float *)tensor_data(factors))[i];
     return true;
 }
 

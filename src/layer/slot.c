@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/cpu.h"
 #include "layer/slot_priv.h"
 #include "package/graft_spec.h"
 
@@ -23,6 +24,8 @@ URZA_EXPORT const char *urza_slot_state_name(urza_slot_state state)
                                         "PRUNED",   "EMBARGOED",  "RESETTING"};
     return (uint32_t)state < sizeof names / sizeof *names ? names[state] : "?";
 }
+
+#define NAME_MOST 255
 
 /* The published word: alpha's bits, the seed, whether gradients pass, the state. */
 #define STATE_BITS 8
@@ -92,6 +95,11 @@ void slot_warn(struct urza_slot *slot, urza_slot_event_kind kind, uint32_t state
     atomic_fetch_add(&slot->counters.fallbacks, 1);
 }
 
+bool tape_is_current(const struct urza_slot_tape *tape)
+{
+    return slot_published(tape->slot).seed == tape->seen.seed;
+}
+
 void slot_fault(struct urza_slot *slot, uint32_t state, const char *what, const urza_error *why)
 {
     char reason[160];
@@ -115,13 +123,22 @@ static void forget_news(struct urza_slot *slot)
     atomic_store(&slot->square_bits, 0);
 }
 
+static bool is_printable(const char *name)
+{
+    for (const char *c = name; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 127 || *c == '"' || *c == '\\')
+            return false;
+    return true;
+}
+
 static bool read_options(const urza_slot_options *given, urza_slot_options *out, struct error *err)
 {
     const char *name = given->name ? given->name : "";
     *out = *given;
-    for (const char *c = name; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == '"' || *c == '\\')
-            return fail(err, ERR_USAGE, "a slot's name has no control characters, \" or \\");
+    if (strlen(name) > NAME_MOST)
+        return fail(err, ERR_USAGE, "a slot's name has at most %d bytes", NAME_MOST);
+    if (!is_printable(name))
+        return fail(err, ERR_USAGE, "a slot's name has no control characters, \" or \\");
     if ((uint32_t)given->blend >= GRAFT_BLEND_COUNT || (uint32_t)given->curve > URZA_SIGMOID)
         return fail(err, ERR_USAGE, "there is no such blend or curve");
     if (given->gradient_ratio != given->gradient_ratio || given->gain != given->gain)
@@ -176,11 +193,18 @@ URZA_EXPORT void urza_slot_close(urza_slot *slot)
     free(slot);
 }
 
-static bool may_supply(const struct urza_slot *slot, uint32_t seed)
+bool slot_lacks_module(const struct urza_slot *slot)
 {
     urza_module *there = urza_handle_get(slot->handle);
     urza_unload(there);
-    return slot->machine.state == URZA_GERMINATED && slot->machine.seed == seed && !there;
+    return slot->machine.state >= URZA_GERMINATED && slot->machine.state <= URZA_FOSSILIZED &&
+           !there;
+}
+
+/* Also in a later state, to which a slot was restored, or which another rank decided. */
+static bool may_supply(const struct urza_slot *slot, uint32_t seed)
+{
+    return slot->machine.seed == seed && slot_lacks_module(slot);
 }
 
 static bool supply(struct urza_slot *slot, urza_module *module, urza_error *err)
@@ -225,19 +249,23 @@ URZA_EXPORT void urza_slot_refuse(urza_slot *slot, uint32_t seed, const char *re
     urza_error why = {0};
     snprintf(why.message, sizeof why.message, "%s", reason ? reason : "no reason is told");
     slot_fault(slot, slot->machine.state, "there is no kernel for the seed", &why);
-    atomic_store(&slot->trial, TRIAL_FAILED);
+    if (slot->machine.state == URZA_GERMINATED)
+        atomic_store(&slot->trial, TRIAL_FAILED);
 }
 
 URZA_EXPORT int urza_slot_plant(urza_slot *slot, const char *name, urza_module *module,
                                 uint32_t *out_seed, urza_error *err)
 {
     struct error e;
+    urza_error why;
     if (!slot || !name)
         return public_result(fail(&e, ERR_USAGE, "an argument is NULL"), &e, err);
-    if (strlen(name) >= SEED_NAME_BYTES || strpbrk(name, "\n\r\"\\"))
-        return public_result(fail(&e, ERR_USAGE, "a seed's name has at most %d bytes, in one line",
-                                  SEED_NAME_BYTES - 1),
-                             &e, err);
+    if (strlen(name) >= SEED_NAME_BYTES || !is_printable(name))
+        return public_result(
+            fail(&e, ERR_USAGE,
+                 "a seed's name has at most %d bytes, and no control characters, \" or \\",
+                 SEED_NAME_BYTES - 1),
+            &e, err);
     if (slot->machine.state != URZA_DORMANT)
         return public_result(
             fail(&e, ERR_USAGE, "slot '%s' is %s: seeds are planted in DORMANT ones",
@@ -245,8 +273,6 @@ URZA_EXPORT int urza_slot_plant(urza_slot *slot, const char *name, urza_module *
             &e, err);
     if (module && !seed_check(module, slot->options.blend, &e))
         return public_result(false, &e, err);
-    if (module && !supply(slot, module, err))
-        return err ? err->code : ERR_BUG;
     struct machine *m = &slot->machine;
     forget_news(slot);
     snprintf(slot->seed_name, sizeof slot->seed_name, "%s", name);
@@ -255,7 +281,14 @@ URZA_EXPORT int urza_slot_plant(urza_slot *slot, const char *name, urza_module *
     m->since = m->tick;
     m->faults = 0;
     m->alpha = 0;
-    slot_publish(slot);
+    slot_publish(slot); /* before the module is there: calls that know an older seed see it */
+    if (module && !supply(slot, module, &why)) {
+        m->state = URZA_DORMANT;
+        slot_settle(slot);
+        if (err)
+            *err = why;
+        return why.code;
+    }
     urza_slot_event event = {.kind = URZA_EVENT_STATE,
                              .from = URZA_DORMANT,
                              .to = URZA_GERMINATED,
@@ -290,11 +323,13 @@ URZA_EXPORT urza_slot_state urza_slot_tick(urza_slot *slot, const urza_metrics *
     if (!slot)
         return URZA_DORMANT;
     struct machine *m = &slot->machine;
+    struct cpu_fp before;
     if (m->state == URZA_DORMANT && m->waiting == 0) { /* most slots of a large network */
         m->tick++;
         atomic_store_explicit(&slot->tick_seen, m->tick, memory_order_relaxed);
         return URZA_DORMANT;
     }
+    cpu_fp_begin(&before);
     uint64_t norms = atomic_exchange(&slot->norms, 0);
     double squares = take_squares(slot);
     const struct news news = {.trial = (enum trial)atomic_load(&slot->trial),
@@ -305,6 +340,7 @@ URZA_EXPORT urza_slot_state urza_slot_tick(urza_slot *slot, const urza_metrics *
                               .metrics = metrics};
     machine_tick(&slot->machine, &slot->options, &news, told, slot);
     slot_settle(slot);
+    cpu_fp_end(&before);
     return (urza_slot_state)slot->machine.state;
 }
 
@@ -339,7 +375,8 @@ URZA_EXPORT int urza_slot_command(urza_slot *slot, const urza_command *command, 
             return public_result(
                 fail(&e, ERR_USAGE, "target is %g, expected above 0 and at most 1", c.target), &e,
                 err);
-    }
+    } else
+        c.target = 0; /* which has no meaning then */
     if (m->waiting == COMMANDS_MOST)
         return public_result(
             fail(&e, ERR_LIMIT, "%d commands wait for the next tick already", COMMANDS_MOST), &e,

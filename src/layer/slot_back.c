@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/cpu.h"
 #include "layer/slot_priv.h"
 
 #define BOOST_MOST 10.0
@@ -37,9 +38,10 @@ static bool check(const struct urza_slot_tape *tape, const urza_slot_gradients *
 {
     for (uint32_t i = 0; i < call->param_count; i++) {
         const DLTensor *d = &call->params[i];
-        if (d->data && (d->ndim < 0 || d->ndim > LIMIT_RANK || (d->ndim > 0 && !d->shape) ||
-                        !values_dtype(d->dtype) || tensor_count(d) == SIZE_MAX || !tensor_dense(d)))
-            return fail(err, ERR_INPUT, "gradient %u is no dense tensor of floats", i);
+        if (d->data && (d->device.device_type != kDLCPU || d->ndim < 0 || d->ndim > LIMIT_RANK ||
+                        (d->ndim > 0 && !d->shape) || !values_dtype(d->dtype) ||
+                        tensor_count(d) == SIZE_MAX || !tensor_dense(d)))
+            return fail(err, ERR_INPUT, "gradient %u is no dense tensor of floats on the CPU", i);
     }
     if (!tape)
         return true;
@@ -48,7 +50,7 @@ static bool check(const struct urza_slot_tape *tape, const urza_slot_gradients *
         return fail(err, ERR_INPUT, "%u gradients of parameters are given, expected %u",
                     call->param_count, count);
     if (!call->dy->shape || !tensor_alike(call->dy, &tape->h) ||
-        (!call->dy->data && tensor_count(call->dy) > 0))
+        call->dy->device.device_type != kDLCPU || (!call->dy->data && tensor_count(call->dy) > 0))
         return fail(err, ERR_INPUT, "dy has no memory, or not the shape and dtype of y");
     for (uint32_t i = 0; i < call->param_count; i++) {
         const urza_tensor_info *info = urza_param_info(tape->module, i);
@@ -62,11 +64,22 @@ static bool check(const struct urza_slot_tape *tape, const urza_slot_gradients *
     return true;
 }
 
-/* Whether dh is memory of its own. */
-static bool check_dh(const struct urza_slot_tape *tape, const DLTensor *dh, struct error *err)
+static bool apart(struct span a, struct span b)
 {
-    return (dh->data && dh->shape && tensor_alike(dh, &tape->h) && tensor_dense(dh)) ||
-           fail(err, ERR_INPUT, "dh has no memory, or it is not dense, or not h's shape and dtype");
+    return a.end <= b.begin || b.end <= a.begin;
+}
+
+/* Whether dh is memory of its own. */
+static bool check_dh(const struct urza_slot_tape *tape, const DLTensor *dh, const DLTensor *dy,
+                     struct error *err)
+{
+    if (!dh->data || !dh->shape || !tensor_alike(dh, &tape->h) || !tensor_dense(dh) ||
+        dh->device.device_type != kDLCPU)
+        return fail(err, ERR_INPUT,
+                    "dh has no memory, or it is not dense, or not h's shape and dtype");
+    struct span of = tensor_span(dh);
+    return (apart(of, tensor_span(dy)) && apart(of, tensor_span(&tape->h)) && apart(of, tape->y)) ||
+           fail(err, ERR_INPUT, "dh shares memory with dy, h or y");
 }
 
 /* Tensors of one backward pass, in the tape's memory. */
@@ -175,13 +188,15 @@ static bool run(struct urza_slot_tape *tape, const urza_slot_gradients *call, st
 /* dh = the blend's part + the part through the seed. dy is dense. */
 static void give_dh(const urza_slot_gradients *call, const struct parts *parts)
 {
-    size_t count = tensor_count(call->dh);
-    if (parts->through.data && !parts->by_h)
-        values_add(call->dh->dtype, tensor_data(call->dh), tensor_data(call->dy), 1, count);
-    else if (parts->through.data)
-        values_add(call->dh->dtype, tensor_data(call->dh), parts->through.data, 1, count);
-    else if (!parts->by_h)
+    if (!parts->through.data && !parts->by_h)
         give_alias(call->dy, call->dh);
+    if (!parts->through.data)
+        return;
+    size_t count = tensor_count(call->dh);
+    const void *more = parts->by_h ? parts->through.data : tensor_data(call->dy);
+    values_add(call->dh->dtype, tensor_data(call->dh), more, 1, count);
+    if (!values_finite(call->dh->dtype, tensor_data(call->dh), count))
+        give_alias(call->dy, call->dh); /* each part was finite, their sum is not */
 }
 
 static void give_params(const struct urza_slot_tape *tape, const urza_slot_gradients *call,
@@ -194,8 +209,11 @@ static void give_params(const struct urza_slot_tape *tape, const urza_slot_gradi
         size_t count = tensor_count(to);
         if (accumulates(call))
             values_add(to->dtype, tensor_data(to), parts->params[i].data, boost, count);
-        else if (boost != 1)
+        else if (boost != 1) {
             values_scale(to->dtype, tensor_data(to), boost, count);
+            if (!values_finite(to->dtype, tensor_data(to), count))
+                values_fill(to->dtype, tensor_data(to), 0, count);
+        }
     }
 }
 
@@ -223,13 +241,16 @@ static void back(struct urza_slot_tape *tape, const urza_slot_gradients *call)
         snprintf(why.message, sizeof why.message, "no memory for its gradients");
     ok = ok && run(tape, call, &parts, &squares, &why);
     bool fault = !ok && host_finite(call->dy);
-    if (tape->is_trial)
-        atomic_store(&slot->trial, ok ? TRIAL_PASSED : fault ? TRIAL_FAILED : TRIAL_NONE);
+    bool current = tape_is_current(tape);
+    if (tape->is_trial && current)
+        atomic_store(&slot->trial, ok                      ? TRIAL_PASSED
+                                   : is_final(&why, fault) ? TRIAL_FAILED
+                                                           : TRIAL_NONE);
     if (!ok && fault && tape->arm == 1)
         roll_conclude(tape, &why, false);
-    else if (!ok && fault)
+    else if (!ok && fault && current)
         slot_fault(slot, tape->seen.state, "backward", &why);
-    else if (!ok)
+    else if (!ok && current)
         slot_warn(slot, URZA_EVENT_HOST, tape->seen.state, "backward",
                   "the host's gradient is not finite");
     if (!ok || tape->is_trial) {
@@ -239,7 +260,7 @@ static void back(struct urza_slot_tape *tape, const urza_slot_gradients *call)
     give_dh(call, &parts);
     give_params(tape, call, &parts, boost);
     /* As they would be at alpha 1, or a ramp would look like an explosion. */
-    if (call->param_count > 0 && tape->alpha > 0)
+    if (call->param_count > 0 && tape->alpha > 0 && current)
         slot_add_gradient(slot, squares / (tape->alpha * tape->alpha));
     const struct wanted wanted = {parts.through.data != NULL, parts.by_h};
     roll_pair(tape, call, &wanted);
@@ -279,11 +300,14 @@ URZA_EXPORT int urza_slot_backward(urza_slot *slot, urza_slot_tape *tape,
     ok = ok && check(tape, &call, &e);
     bool writes = tape && state_blends(tape->seen.state) &&
                   (tape->seen.through || tape->slot->options.blend != URZA_RESIDUAL);
-    ok = ok && (!writes || check_dh(tape, call.dh, &e));
+    ok = ok && (!writes || check_dh(tape, call.dh, call.dy, &e));
+    struct cpu_fp before;
+    cpu_fp_begin(&before);
     if (ok && tape)
         ok = with_dense(tape, &call, &e);
     else if (ok)
         give_none(&call);
+    cpu_fp_end(&before);
     urza_slot_tape_release(tape);
     return public_result(ok, &e, err);
 }

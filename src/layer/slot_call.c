@@ -3,7 +3,20 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/cpu.h"
 #include "layer/slot_priv.h"
+
+static bool check_factors(const DLTensor *factors, const DLTensor *h, struct error *err)
+{
+    if (factors->device.device_type != kDLCPU || factors->ndim != 1 || !factors->shape ||
+        factors->shape[0] != h->shape[0] || !tensor_dense(factors) || !factors->data ||
+        factors->dtype.code != kDLFloat || factors->dtype.lanes != 1 ||
+        factors->dtype.bits != (h->dtype.bits == 64 ? 64 : 32) ||
+        !values_finite(factors->dtype, tensor_data(factors), tensor_count(factors)))
+        return fail(err, ERR_INPUT, "factors are not dense and finite, one %s for each row of h",
+                    h->dtype.bits == 64 ? "f64" : "f32");
+    return true;
+}
 
 /* What no seed could work with. The kernels' own checks see the rest. */
 static bool check(const struct forward_call *call, bool blends, struct error *err)
@@ -13,9 +26,12 @@ static bool check(const struct forward_call *call, bool blends, struct error *er
         !values_dtype(h->dtype) || tensor_count(h) == SIZE_MAX || (!h->data && tensor_count(h) > 0))
         return fail(err, ERR_INPUT, "h is no tensor of floats on the CPU, with 1 to %d dims",
                     LIMIT_RANK);
-    if (!blends)
+    if (!blends || tensor_count(h) == 0)
         return true;
-    if (!y->data || y->ndim != h->ndim || !y->shape || !tensor_alike(y, h) || !tensor_dense(y))
+    if (call->given.factors && !check_factors(call->given.factors, h, err))
+        return false;
+    if (!y->data || y->device.device_type != kDLCPU || y->ndim != h->ndim || !y->shape ||
+        !tensor_alike(y, h) || !tensor_dense(y))
         return fail(err, ERR_INPUT,
                     "y has no memory, or it is not dense, or not h's shape and dtype");
     const struct span of_h = tensor_span(h), of_y = tensor_span(y);
@@ -118,6 +134,7 @@ static bool go(struct urza_slot_tape *tape, const struct forward_call *call)
     tape->h.shape = tape->shape;
     memcpy(tape->shape, call->given.h->shape, (size_t)call->given.h->ndim * sizeof *tape->shape);
     tape->alpha = blends ? tape->seen.alpha : 1;
+    tape->y = blends ? tensor_span(call->given.y) : (struct span){0, 0};
     if (!tape->is_trial)
         roll_begin(tape, call);
     bool ok = work(tape, call, &why, &fault);
@@ -126,12 +143,13 @@ static bool go(struct urza_slot_tape *tape, const struct forward_call *call)
     if (again)
         ok = work(tape, call, &why, &fault);
     roll_conclude(tape, again ? &failed : NULL, !ok);
-    if (!ok && fault)
+    bool current = tape_is_current(tape);
+    if (!ok && fault && current)
         slot_fault(slot, tape->seen.state, "forward", &why);
-    else if (!ok)
+    else if (!ok && current)
         slot_warn(slot, URZA_EVENT_HOST, tape->seen.state, "forward", why.message);
-    if (!ok && tape->is_trial)
-        end_trial(slot, fault ? TRIAL_FAILED : TRIAL_NONE);
+    if (!ok && tape->is_trial && current)
+        end_trial(slot, is_final(&why, fault) ? TRIAL_FAILED : TRIAL_NONE);
     if (!ok || !blends)
         give_alias(call->given.h, call->given.y);
     return ok && call->learns;
@@ -159,7 +177,8 @@ static bool forward(struct urza_slot *slot, const struct published *seen,
     bool blends = state_blends(seen->state), is_trial = seen->state == URZA_GERMINATED;
     if (!check(call, blends, err))
         return false;
-    urza_module *module = blends || call->learns ? module_of(slot, seen) : NULL;
+    bool runs = (blends || call->learns) && tensor_count(call->given.h) > 0;
+    urza_module *module = runs ? module_of(slot, seen) : NULL;
     if (!module || (is_trial && !begin_trial(slot))) {
         urza_unload(module);
         give_alias(call->given.h, call->given.y);
@@ -200,7 +219,11 @@ URZA_EXPORT int urza_slot_forward(urza_slot *slot, const urza_slot_call *given,
         give_alias(given->h, given->y);
     } else {
         const struct forward_call call = {*given, out_tape != NULL};
-        if (!forward(slot, &seen, &call, &tape, &e))
+        struct cpu_fp before;
+        cpu_fp_begin(&before);
+        bool ok = forward(slot, &seen, &call, &tape, &e);
+        cpu_fp_end(&before);
+        if (!ok)
             return public_result(false, &e, err);
     }
     if (out_tape)

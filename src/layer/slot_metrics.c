@@ -82,6 +82,16 @@ static const struct family families[] = {
     {"faults_total", "counter", "Faults of seeds", faults_of},
 };
 
+/* With a point, whatever the locale. */
+static void put_value(struct out *out, const struct family *family, const struct urza_slot *slot)
+{
+    char number[32];
+    snprintf(number, sizeof number, "%.17g", family->value(slot));
+    for (char *c = number; *c; c++)
+        *c = *c == ',' ? '.' : *c;
+    put(out, "urza_slot_%s{slot=\"%s\"} %s\n", family->name, slot->options.name, number);
+}
+
 URZA_EXPORT size_t urza_slot_metrics(urza_slot *const *slots, uint32_t count, char *text,
                                      size_t room)
 {
@@ -92,8 +102,7 @@ URZA_EXPORT size_t urza_slot_metrics(urza_slot *const *slots, uint32_t count, ch
             family->name, family->type);
         for (uint32_t i = 0; slots && i < count; i++)
             if (slots[i])
-                put(&out, "urza_slot_%s{slot=\"%s\"} %.17g\n", family->name, slots[i]->options.name,
-                    family->value(slots[i]));
+                put_value(&out, family, slots[i]);
     }
     return out.size;
 }

@@ -154,6 +154,17 @@ void slot_fault(struct urza_slot *slot, uint32_t state, const char *what, const 
 /* The same, but nothing that the seed could be blamed for. */
 void slot_warn(struct urza_slot *slot, urza_slot_event_kind kind, uint32_t state, const char *what,
                const char *why);
+/* Whether what failed in a trial would fail again: not for want of memory, nor by the host's
+ * values.
+ */
+static inline bool is_final(const urza_error *why, bool fault)
+{
+    return fault && why->code != ERR_NOMEM;
+}
+/* Whether the seed that a tape is of is still the slot's. Of another one nothing is counted. */
+bool tape_is_current(const struct urza_slot_tape *tape);
+/* Whether it has a seed whose module has not come. */
+bool slot_lacks_module(const struct urza_slot *slot);
 /* Empties the slot's place for a module. */
 void slot_uproot(struct urza_slot *slot);
 /* Makes a tensor point to another one's memory. */
@@ -181,6 +192,7 @@ struct urza_slot_tape {
     const uint32_t *order;
     const DLTensor *host_params;
     uint64_t number, tick; /* of the slot in the rollout; when forward ran */
+    struct span y;         /* where it lies, if the seed wrote it */
     DLTensor h;            /* without the caller's arrays: */
     int64_t shape[LIMIT_RANK];
     struct room factors, value, through, gradients, tensors, params, own_params;

@@ -1,5 +1,5 @@
-/* A slot's state as text, one "key=value" a line, in a fixed order. Doubles are written in
- * hexadecimal, so nothing is lost. */
+/* A slot's state as text, one "key=value" a line, in a fixed order. Doubles are written as the 16
+ * hexadecimal digits of their bits, so nothing is lost, and no locale matters. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
@@ -8,9 +8,12 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/cpu.h"
 #include "layer/slot_priv.h"
 
 #define HEAD "urza.slot/1"
+#define COUNT_MOST ((uint64_t)1 << 53)
+#define REAL_MOST 1e151 /* more than a detector takes in */
 
 /* Writes, or reads, all fields in one order: so there is one list of them. */
 struct text {
@@ -95,16 +98,24 @@ static void small_field(struct text *t, const char *key, uint32_t *value, uint32
 static void real_field(struct text *t, const char *key, double *value)
 {
     const char *end;
-    char *after;
+    uint64_t bits = 0;
+    double number;
     if (!t->from) {
-        put(t, "%s=%a\n", key, *value);
+        memcpy(&bits, value, sizeof bits);
+        put(t, "%s=%016" PRIx64 "\n", key, bits);
         return;
     }
     const char *at = take(t, key, &end);
     if (!at)
         return;
-    double number = strtod(at, &after);
-    if (after != end || at == end || !isfinite(number))
+    bool ok = end - at == 16;
+    for (const char *c = at; ok && c < end; c++) {
+        const char *digits = "0123456789abcdef", *found = strchr(digits, *c);
+        ok = *c != '\0' && found != NULL;
+        bits = bits << 4 | (uint64_t)(ok ? found - digits : 0);
+    }
+    memcpy(&number, &bits, sizeof number);
+    if (!ok || !isfinite(number))
         damaged(t, key);
     else
         *value = number;
@@ -218,7 +229,10 @@ static bool is_planted(uint32_t state)
 static bool check(const struct saved *s, struct error *err)
 {
     const struct machine *m = &s->machine;
-    bool ok = m->since <= m->tick && m->alpha >= 0 && m->alpha <= 1 && m->ramp.from >= 0 &&
+    bool ok = m->tick <= COUNT_MOST && m->gradient.count <= COUNT_MOST &&
+              s->pending.norms <= COUNT_MOST && fabs(m->gradient.mean) < REAL_MOST &&
+              m->gradient.variance < REAL_MOST * REAL_MOST && s->pending.trial != TRIAL_RUNS &&
+              m->since <= m->tick && m->alpha >= 0 && m->alpha <= 1 && m->ramp.from >= 0 &&
               m->ramp.from <= 1 && m->ramp.to >= 0 && m->ramp.to <= 1 && m->ramp.begin <= m->tick &&
               m->gradient.variance >= 0 && s->pending.squares >= 0 &&
               (state_blends(m->state) || m->alpha == 0) &&
@@ -285,7 +299,13 @@ static int take_over(urza_slot *slot, const char *text, bool restores, urza_erro
     if (!read_state(slot, text, &s, &e))
         return public_result(false, &e, err);
     uint32_t from = slot->machine.state;
+    struct cpu_fp before;
+    cpu_fp_begin(&before);
     adopt(slot, &s);
+    cpu_fp_end(&before);
+    if (slot_lacks_module(slot))
+        slot_warn(slot, URZA_EVENT_FAULT, slot->machine.state, "the seed's module",
+                  "it is not there yet: calls give h until it is supplied");
     if (restores)
         tell(slot, URZA_EVENT_RESTORED, slot->machine.state, "restored");
     else if (from != slot->machine.state)

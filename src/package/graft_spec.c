@@ -85,17 +85,20 @@ static bool same_type(const struct node *a, const struct node *b)
 static bool check_block(const struct graph *graph, struct error *err)
 {
     const value_id *inputs = graph->inputs.items;
-    uint32_t count = graph->inputs.count, floats = 0;
+    uint32_t count = graph->inputs.count, floats = 0, others = 0;
     const struct node *h = graph_node(graph, inputs[count - 2]), *seed = NULL;
     const struct node *alpha = graph_node(graph, inputs[count - 1]);
     for (uint32_t i = 0; i + 2 < count; i++)
         if (dtype_is_float((enum dtype)graph_node(graph, inputs[i])->dtype)) {
             seed = graph_node(graph, inputs[i]);
             floats++;
+        } else {
+            const struct node *n = graph_node(graph, inputs[i]);
+            others += n->dtype == DTYPE_I64 && n->rank == 0 ? 1 : 2;
         }
-    if (floats != 1 || graph->outputs.count != 1 || h->rank == 0 || !same_type(seed, h) ||
-        !same_type(graph_node(graph, graph->outputs.items[0].value), h) || alpha->rank != 1 ||
-        alpha->shape[0] != h->shape[0] ||
+    if (floats != 1 || others > 1 || graph->outputs.count != 1 || h->rank == 0 ||
+        !same_type(seed, h) || !same_type(graph_node(graph, graph->outputs.items[0].value), h) ||
+        alpha->rank != 1 || alpha->shape[0] != h->shape[0] ||
         alpha->dtype != (h->dtype == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32))
         return fail(err, ERR_PACKAGE, "the package says it is a graft, but its block is none");
     return true;

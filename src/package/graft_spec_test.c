@@ -66,6 +66,15 @@ static void refused(void **state)
 }
 
 #define INPUTS "%1 = input \"x\" : f32[B, 4]\n%2 = input \"h\" : f32[B, 4]\n"
+#define SEED_1(type) "%1 = input \"seed\" : " type "\n%2 = input \"x\" : f32[B, 4]\n"
+#define SEED_2(type) SEED_1(type) "%3 = input \"more\" : " type "\n"
+#define TAIL_1                                                      \
+    "%3 = input \"h\" : f32[B, 4]\n%4 = input \"alpha\" : f32[B]\n" \
+    "%5 = add %2, %3 : f32[B, 4]\noutput \"y\" %5\n"
+#define TAIL_2                                                      \
+    "%4 = input \"h\" : f32[B, 4]\n%5 = input \"alpha\" : f32[B]\n" \
+    "%6 = add %2, %4 : f32[B, 4]\noutput \"y\" %6\n"
+#define SEEDS(type, count) SEED_##count(type) TAIL_##count
 #define REST "%4 = add %1, %2 : f32[B, 4]\noutput \"y\" %4\n"
 
 /* A package that says it is a graft must have a graft's block. */
@@ -85,6 +94,11 @@ static void belongs_to_its_block(void **state)
          false, false},
         {INPUTS "%3 = input \"alpha\" : f32[B]\n%4 = neg %3 : f32[B]\noutput \"y\" %4\n", false,
          false},
+        {SEEDS("i64[]", 1), true, true},
+        {SEEDS("i64[]", 2), false, false},
+        {SEEDS("i32[]", 1), false, false},
+        {SEEDS("u8[]", 1), false, false},
+        {SEEDS("i64[B]", 1), false, false},
     };
     static const char json[] = "{\"graft\": {\"blend\": \"lerp\", \"last\": []}}";
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
