@@ -61,6 +61,9 @@ def load(package: str | os.PathLike[str] | bytes | bytearray | memoryview,
          client: Client | None = None, threads: int = 1, trust: Keys = (),
          allow_unsigned: bool = False) -> Module: ...
 
+def compile(module: Any, example_inputs: Any, dynamic_shapes: Any = None, *,
+            client: Client | None = None, threads: int = 1, **hints: Any) -> Any: ...
+
 class Client:
     url: str
     def __init__(self, url: str, token: str | None = None, *, timeout: float = 600.0) -> None: ...
