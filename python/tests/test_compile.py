@@ -5,6 +5,7 @@ import pickle
 import unittest
 
 import urza
+from serve_util import Server
 from support import BUILD, Case
 
 try:
@@ -300,6 +301,9 @@ class Compile(Case):
             compiled(torch.randn(17, 6))
         with self.assertRaises(TypeError):
             compiled([[1.0] * 6])
+        with self.assertRaisesRegex(urza.UnsupportedError, "autocast"), \
+                torch.autocast("cpu", torch.bfloat16):
+            compiled(torch.randn(3, 6))
         module.double()
         with self.assertRaisesRegex(urza.InvalidInputError, "weight.*dtype f64"):
             compiled(torch.randn(3, 6))
@@ -323,6 +327,26 @@ class Compile(Case):
                      lambda: urza.compile(nn.Linear(2, 2), (torch.randn(1, 2),), colour=1)):
             with self.assertRaises(TypeError):
                 call()
+
+    def test_registry(self):
+        """Compiled by a service, which the program of PATH takes no part in."""
+        server = Server()
+        self.addCleanup(server.close)
+        self.urza("keys", "trust", "compiling", server.get("/status").json()["public_key"])
+        before = os.environ["PATH"]
+        self.addCleanup(os.environ.__setitem__, "PATH", before)
+        os.environ["PATH"] = str(self.folder)
+        with self.assertRaisesRegex(urza.NotFoundError, "no program 'urza'"):
+            self.compile(Tied(), torch.randn(2, 6))
+        eager = Tied()
+        module = copy.deepcopy(eager)
+        compiled = self.compile(module, torch.randn(2, 6), client=urza.Client(server.url),
+                                strategy="fast")
+        inputs = [torch.randn(3, 6) for _ in range(STEPS)]
+        for got, wanted in zip(train(compiled, inputs), train(eager, inputs), strict=True):
+            self.assertLessEqual(abs(got - wanted), LOSS * max(abs(wanted), 1.0))
+        with self.assertRaisesRegex(urza.Error, "colour"):
+            self.compile(module, inputs[0], client=urza.Client(server.url), colour=1)
 
     def test_constant_buffer(self):
         class Scaled(nn.Module):

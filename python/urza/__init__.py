@@ -17,6 +17,12 @@ __all__ = ["Client", "DimInfo", "Error", "Module", "Tape", "Tensor", "TensorInfo
 __all__ += [name for name, value in vars(_urza).items()
             if isinstance(value, type) and issubclass(value, Error) and value is not Error]
 
+__all__ += ["Warning"]
+
+
+class Warning(UserWarning):
+    """Of what torch.compile(…, backend="urza") leaves to PyTorch."""
+
 
 def _keys(trust):
     """The bytes of keys: each 32 bytes, or 64 hexadecimal digits."""

@@ -203,6 +203,7 @@ class CompiledModule(torch.nn.Module):
                                    "in the package", f"buffer {name!r}")
 
     def forward(self, *args, **words):
+        _check_autocast()
         if self._mode() not in self._modes:
             self._check_mode()
         if self._fixed:
@@ -242,6 +243,13 @@ class CompiledModule(torch.nn.Module):
 
     def extra_repr(self):
         return f"urza: {self.package.kernel_id}"
+
+
+def _check_autocast():
+    if torch.is_autocast_enabled("cpu"):
+        raise _store.error("UnsupportedError", "a package computes in the types that it was "
+                           "compiled for; call it outside, or compile the module in another dtype",
+                           "torch.autocast")
 
 
 def _text(program):
@@ -315,12 +323,15 @@ def _compile_here(source, names, hints):
                        "urza compile")
 
 
-def compile(module, example_inputs, dynamic_shapes, client, threads, hints):
-    """See urza.compile."""
+def compile(module, example_inputs, dynamic_shapes, client, threads, hints, check=None):
+    """See urza.compile. check: may refuse the exported program."""
+    _check_autocast()
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"compile takes a torch.nn.Module, not a {type(module).__name__}")
     args = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
     program = _export(module, args, dynamic_shapes)
+    if check:
+        check(program)
     names = _differentiable(program)
     with tempfile.TemporaryDirectory(prefix="urza-compile-") as folder:
         source = Path(folder) / "module.pt2"
