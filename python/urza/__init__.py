@@ -12,9 +12,16 @@ from ._urza import *  # noqa: F403  the exceptions and types, whose list the run
 from ._client import Client
 from ._urza import DimInfo, Error, Module, Tape, Tensor, TensorInfo, __version__
 
-__all__ = ["Client", "DimInfo", "Error", "Module", "Tape", "Tensor", "TensorInfo", "load"]
+__all__ = ["Client", "DimInfo", "Error", "Module", "Tape", "Tensor", "TensorInfo", "compile",
+           "load"]
 __all__ += [name for name, value in vars(_urza).items()
             if isinstance(value, type) and issubclass(value, Error) and value is not Error]
+
+__all__ += ["Warning"]
+
+
+class Warning(UserWarning):
+    """Of what torch.compile(…, backend="urza") leaves to PyTorch."""
 
 
 def _keys(trust):
@@ -85,3 +92,19 @@ def load(package, client=None, threads=1, trust=(), allow_unsigned=False):
                            f"{module.kernel_id}", path)
     _store.keep_bytes(module.kernel_id, data)
     return module
+
+
+def compile(module, example_inputs, dynamic_shapes=None, *, client=None, threads=1, **hints):
+    """Compiles a torch.nn.Module and returns one that computes the same, with the same parameters.
+
+    example_inputs: a tuple of forward's arguments; dynamic_shapes: which of their sizes may differ,
+        as torch.export.export has it.
+    client: a urza.Client, whose registry compiles; else the program `urza` of PATH does.
+    threads: how many threads a call uses.
+    hints: strategy ("fast", which does not verify, unless said otherwise), target, tune, timeout,
+        memory, specialise, as options of `urza compile`; with a client, those of the service.
+
+    What torch.export or the compiler refuses is an exception; nothing is left to PyTorch.
+    """
+    from . import _torch
+    return _torch.compile(module, example_inputs, dynamic_shapes, client, threads, hints)
