@@ -17,6 +17,15 @@ __all__ += [name for name, value in vars(_urza).items()
             if isinstance(value, type) and issubclass(value, Error) and value is not Error]
 
 
+def __getattr__(name):
+    """Slot imports PyTorch, so it waits until it is asked for."""
+    if name != "Slot":
+        raise AttributeError(f"module 'urza' has no attribute {name!r}")
+    from .slot import Slot
+    globals()["Slot"] = Slot
+    return Slot
+
+
 def _keys(trust):
     """The bytes of keys: each 32 bytes, or 64 hexadecimal digits."""
     if isinstance(trust, (str, bytes)):
