@@ -142,12 +142,18 @@ static bool add_types(PyObject *extension, struct state *state)
     state->module_type = (PyTypeObject *)PyType_FromModuleAndSpec(extension, &module_spec, NULL);
     state->tensor_type = (PyTypeObject *)PyType_FromModuleAndSpec(extension, &tensor_spec, NULL);
     state->tape_type = (PyTypeObject *)PyType_FromModuleAndSpec(extension, &tape_spec, NULL);
+    state->slot_type = (PyTypeObject *)PyType_FromModuleAndSpec(extension, &slot_spec, NULL);
+    state->slot_tape_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(extension, &slot_tape_spec, NULL);
+    state->host = Py_BuildValue("(OO)", Py_True, Py_None);
     state->tensor_info = PyStructSequence_NewType(&tensor_info);
     state->dim_info = PyStructSequence_NewType(&dim_info);
-    return state->module_type && state->tensor_type && state->tape_type && state->tensor_info &&
-           state->dim_info && PyModule_AddType(extension, state->module_type) == 0 &&
+    return state->module_type && state->tensor_type && state->tape_type && state->slot_type &&
+           state->slot_tape_type && state->host && state->tensor_info && state->dim_info &&
+           PyModule_AddType(extension, state->module_type) == 0 &&
            PyModule_AddType(extension, state->tensor_type) == 0 &&
            PyModule_AddType(extension, state->tape_type) == 0 &&
+           PyModule_AddType(extension, state->slot_type) == 0 &&
            PyModule_AddType(extension, state->tensor_info) == 0 &&
            PyModule_AddType(extension, state->dim_info) == 0;
 }
@@ -169,6 +175,8 @@ static int traverse(PyObject *extension, visitproc visit, void *arg)
         Py_VISIT(state->errors[i]);
     Py_VISIT((PyObject *)state->module_type);
     Py_VISIT((PyObject *)state->tensor_type);
+    Py_VISIT((PyObject *)state->slot_type);
+    Py_VISIT((PyObject *)state->slot_tape_type);
     Py_VISIT((PyObject *)state->tape_type);
     Py_VISIT((PyObject *)state->tensor_info);
     Py_VISIT((PyObject *)state->dim_info);
@@ -188,6 +196,9 @@ static int clear(PyObject *extension)
         Py_CLEAR(state->errors[i]);
     Py_CLEAR(state->module_type);
     Py_CLEAR(state->tensor_type);
+    Py_CLEAR(state->slot_type);
+    Py_CLEAR(state->slot_tape_type);
+    Py_CLEAR(state->host);
     Py_CLEAR(state->tape_type);
     Py_CLEAR(state->tensor_info);
     Py_CLEAR(state->dim_info);

@@ -8,6 +8,7 @@
  *   train.c       forward_train and urza.Tape
  *   kind.c        what is known of a type of arrays, found once per type
  *   array.c       an array as a tensor, without copying
+ *   slot.c        _Slot: a place in a network for grafts, and its tapes
  *   tensor.c      urza.Tensor: a result's memory; results as arrays of the first input's kind
  *
  * Unless said otherwise functions need the GIL (or, in a build without one, an attached thread),
@@ -57,7 +58,9 @@ struct kind {
 
 struct state {
     PyObject *errors[ERRORS_MOST]; /* classes by code; [0] is urza.Error */
-    PyTypeObject *module_type, *tensor_type, *tape_type, *tensor_info, *dim_info;
+    PyTypeObject *module_type, *tensor_type, *tape_type, *slot_type, *slot_tape_type;
+    PyTypeObject *tensor_info, *dim_info;
+    PyObject *host;                 /* (True, None): a call of a slot gave h, and nothing learns */
     PyObject *empty, *dlpack_words; /* arguments of __dlpack__ */
     PyObject *name_dlpack, *name_device, *name_table, *name_old_table, *name_grad, *name_is_neg,
         *name_out, *name_params;
@@ -177,6 +180,11 @@ void call_end(struct call *call); /* gives back what was taken */
 extern PyType_Spec tape_spec;
 PyObject *module_forward_train(PyObject *self, PyObject *const *args, Py_ssize_t count,
                                PyObject *words);
+
+/* slot.c */
+extern PyType_Spec slot_spec, slot_tape_spec;
+/* {"blend": …, "last": names}, or None for a package that is no graft. */
+PyObject *graft_shown(PyObject *self, void *unused);
 
 /* call.c */
 PyObject *module_call(PyObject *self, PyObject *const *args, size_t nargs_flag, PyObject *kwnames);

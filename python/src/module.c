@@ -236,6 +236,24 @@ static PyObject *module_repr(PyObject *self)
                                 PyTuple_Size(module->params));
 }
 
+/* A copy of a parameter's initial values, in rows. */
+static PyObject *module_param_bytes(PyObject *self, PyObject *index)
+{
+    const urza_module *module = ((struct module_object *)self)->module;
+    unsigned long i = PyLong_AsUnsignedLong(index);
+    if (PyErr_Occurred())
+        return NULL;
+    if (i >= urza_param_count(module)) {
+        PyErr_Format(PyExc_IndexError, "there is no parameter %lu", i);
+        return NULL;
+    }
+    const urza_tensor_info *info = urza_param_info(module, (uint32_t)i);
+    Py_ssize_t bytes = info->dtype.bits / 8;
+    for (int32_t k = 0; k < info->rank; k++) /* the package's memory is no larger */
+        bytes *= (Py_ssize_t)info->shape[k];
+    return PyBytes_FromStringAndSize(urza_param_data(module, (uint32_t)i), bytes);
+}
+
 static PyMethodDef module_methods[] = {
     {"stats", get_stats, METH_NOARGS,
      "stats()\n--\n\nA dictionary of counts: calls, native_calls, fallback_calls, launches, …"},
@@ -245,6 +263,7 @@ static PyMethodDef module_methods[] = {
      "The first part of a training step: (outputs, tape), of a package with a backward pass. "
      "params: all parameters, a dictionary by names or a list in the order of module.params; None: "
      "the package's own."},
+    {"_param_bytes", module_param_bytes, METH_O, NULL},
     {"__copy__", module_copy, METH_NOARGS, NULL},
     {"__deepcopy__", module_copy, METH_O, NULL},
     {NULL, NULL, 0, NULL},
@@ -253,6 +272,9 @@ static PyMethodDef module_methods[] = {
 static PyGetSetDef module_attributes[] = {
     {"kernel_id", get_kernel_id, NULL, "What the package is: 'kernel-' and 64 digits.", NULL},
     {"target", get_target, NULL, "Whose code runs: 'x86-64-v4', …, or 'interpreter'.", NULL},
+    {"graft", graft_shown, NULL,
+     "How a graft blends, and its last layer's parameters: {'blend', 'last'}; None: it is none.",
+     NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -24,6 +24,15 @@ class Warning(UserWarning):
     """Of what torch.compile(…, backend="urza") leaves to PyTorch."""
 
 
+def __getattr__(name):
+    """Slot imports PyTorch, so it waits until it is asked for."""
+    if name != "Slot":
+        raise AttributeError(f"module 'urza' has no attribute {name!r}")
+    from .slot import Slot
+    globals()["Slot"] = Slot
+    return Slot
+
+
 def _keys(trust):
     """The bytes of keys: each 32 bytes, or 64 hexadecimal digits."""
     if isinstance(trust, (str, bytes)):
