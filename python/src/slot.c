@@ -257,9 +257,9 @@ struct given {
     int learns;
 };
 
-static const struct role role_h = {"input", "h", false}, role_y = {"output", "y", true},
-                         role_params = {"input", "params", false},
-                         role_factors = {"input", "factors", false};
+static const struct role role_h = {"input", "h", false, true}, role_y = {"output", "y", true, true},
+                         role_params = {"input", "params", false, true},
+                         role_factors = {"input", "factors", false, true};
 
 /* Arrays in the order h, y, factors, parameters. */
 static bool take(PyObject *self, const struct given *given, struct arrays *arrays)
@@ -365,8 +365,9 @@ static bool read_tape(PyObject *self, PyObject *given, urza_slot_tape **out)
 
 static PyObject *slot_backward(PyObject *self, PyObject *args)
 {
-    static const struct role role_dy = {"input", "dy", false}, role_dh = {"output", "dh", true},
-                             role_dparams = {"output", "dparams", true};
+    static const struct role role_dy = {"input", "dy", false, false},
+                             role_dh = {"output", "dh", true, false},
+                             role_dparams = {"output", "dparams", true, false};
     PyObject *given, *dy, *dh, *dparams, *result = NULL;
     urza_slot_tape *tape;
     struct arrays arrays = {0};
