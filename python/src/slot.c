@@ -1,6 +1,5 @@
 /* _urza._Slot and its tapes: urza/layer.h for Python, thin. A call of the seed runs without the
- * GIL; a call of a slot without one keeps it, and so does all that changes a slot's state, which is
- * therefore done by one thread at a time.
+ * GIL. What changes a slot's state keeps it, so one thread at a time does that.
  *
  * A tape owns what the runtime reads until it was used: the arrays of its forward call, and what
  * was borrowed of them. It also keeps its slot. */
