@@ -53,7 +53,8 @@ class LoadOptions(ctypes.Structure):
                 ("on_event", ctypes.c_void_p), ("user", ctypes.c_void_p),
                 ("parallel", ctypes.c_void_p), ("most_trips", ctypes.c_int64),
                 ("runtime", ctypes.c_void_p),
-                ("newer", ctypes.c_void_p * 32)]  # room for fields that are added; zeros are defaults
+                # Room for fields that are added; zeros are defaults.
+                ("newer", ctypes.c_void_p * 32)]
 
 
 class Error(ctypes.Structure):
