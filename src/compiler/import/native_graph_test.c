@@ -1,4 +1,5 @@
 #include "compiler/import/import_test_util.h"
+#include "package/graft_spec.h"
 #include "package/step_spec.h"
 
 #define HEAD "{\"format\": \"urza.blueprint/1\", "
@@ -49,6 +50,27 @@ static void test_step(void **state)
     arena_release(&arena);
 }
 
+/* So does what a graft says. */
+static void test_graft(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena);
+    struct blueprint b =
+        must_read(&arena, HEAD GRAPH ", \"graft\": {\"blend\": \"lerp\", \"last\": [\"w\"]}}");
+    assert_non_null(b.graft);
+    assert_int_equal(b.graft->blend, GRAFT_LERP);
+    struct blueprint again = must_read(&arena, b.json);
+    assert_non_null(again.graft);
+    assert_string_equal(again.json, b.json);
+    import_graph_json(&again, &arena);
+    assert_non_null(strstr(again.json, "\"graft\":{\"blend\":\"lerp\",\"last\":[\"w\"]}"));
+    assert_null(must_read(&arena, HEAD GRAPH "}").graft);
+    must_refuse(HEAD GRAPH ", \"graft\": {\"blend\": \"sum\", \"last\": []}}", ERR_JSON,
+                "field 'graft'", "'blend' is 'sum'");
+    arena_release(&arena);
+}
+
 static void test_refuses(void **state)
 {
     (void)state;
@@ -66,6 +88,7 @@ static void test_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads), cmocka_unit_test(test_step),
+                                       cmocka_unit_test(test_graft),
                                        cmocka_unit_test(test_refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
