@@ -515,7 +515,7 @@ def throw(tap, service, watch, client, name, verbose):
 
 def settle(service, before):
     """How many descriptors more than before, and processes that work, after a while."""
-    deadline = time.monotonic() + 60 # measuring waits for quiet
+    deadline = time.monotonic() + 150 # measuring waits for quiet, and may take a minute then
     while time.monotonic() < deadline:
         more, left = service.descriptors() - before, len(service.processes())
         if more <= DESCRIPTORS_MORE and left == 2:
