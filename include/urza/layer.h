@@ -8,15 +8,23 @@
  * error, a guard, a value that is not finite), the call gives h, an event tells why, and the seed's
  * count of faults rises.
  *
- *   state       forward          leaves when (decided in urza_slot_tick, nowhere else)
- *   DORMANT     h itself         planted → GERMINATED
- *   GERMINATED  h itself         its module is there, and a trial beside a step of the host,
- * forward and backward, fits and is finite → TRAINING; it does not, or germinate_ticks are over →
- * PRUNED TRAINING    h itself         train_ticks have passed, and the gradient ratio suffices →
- * BLENDING BLENDING    the blend        alpha arrives at its target → HOLDING; at 0 → PRUNED
- *   HOLDING     the blend        the gain was `gain` or more at hold_ticks ticks in a row, and
- * alpha is 1 → FOSSILIZED FOSSILIZED  the blend        never PRUNED      h itself         the next
- * tick → EMBARGOED, which lasts embargo_ticks → RESETTING → the next tick DORMANT
+ * States; a call gives h itself in all of them but BLENDING, HOLDING and FOSSILIZED, where it gives
+ * the blend. Only urza_slot_tick leaves them, but DORMANT, which urza_slot_plant does:
+ *
+ *   - DORMANT: a seed is planted → GERMINATED.
+ *
+ *   - GERMINATED: its module is there, and a trial beside a step of the host, forward and backward,
+ *     fits and is finite → TRAINING; it does not, or germinate_ticks are over → PRUNED.
+ *
+ *   - TRAINING: train_ticks have passed, and the gradient ratio suffices → BLENDING.
+ *
+ *   - BLENDING: alpha arrives at its target → HOLDING; at 0 → PRUNED.
+ *
+ *   - HOLDING: the gain was `gain` or more at hold_ticks ticks in a row, and alpha is 1 →
+ *     FOSSILIZED, which is never left.
+ *
+ *   - PRUNED: the next tick → EMBARGOED, which lasts embargo_ticks → RESETTING → the next tick
+ *     DORMANT.
  *
  * From TRAINING to HOLDING, faults_most faults → PRUNED. A fault is a call with an error or values
  * that are not finite where the host's are, or gradients that explode, divided by alpha
@@ -30,8 +38,8 @@
  * Threads: forward and backward may be called from any threads at the same time, also while one
  * thread does anything else; all other functions from one thread at a time. Nothing takes a lock,
  * so slots go on in the child of a fork. After the first calls with given shapes forward and
- * backward allocate nothing. Memory, tensors, errors and floating-point modes are as in
- * urza/run.h. */
+ * backward allocate nothing, but for a trial, a dy with strides, a sampled step of a rollout, and
+ * the first event. Memory, tensors, errors and floating-point modes are as in urza/run.h. */
 #ifndef URZA_LAYER_H
 #define URZA_LAYER_H
 
