@@ -6,18 +6,12 @@
 #include "base/compiler.h"
 #include "layer/slot_priv.h"
 
-struct out {
-    char *text;
-    size_t room, size;
-};
-
-static void put(struct out *out, const char *format, ...) URZA_PRINTF(2, 3);
-static void put(struct out *out, const char *format, ...)
+void text_put(struct bounded_text *out, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     size_t left = out->size < out->room ? out->room - out->size : 0;
-    int size = vsnprintf(left > 0 ? out->text + out->size : NULL, left, format, args);
+    int size = vsnprintf(left > 0 ? out->to + out->size : NULL, left, format, args);
     va_end(args);
     out->size += size > 0 ? (size_t)size : 0;
 }
@@ -83,23 +77,24 @@ static const struct family families[] = {
 };
 
 /* With a point, whatever the locale. */
-static void put_value(struct out *out, const struct family *family, const struct urza_slot *slot)
+static void put_value(struct bounded_text *out, const struct family *family,
+                      const struct urza_slot *slot)
 {
     char number[32];
     snprintf(number, sizeof number, "%.17g", family->value(slot));
     for (char *c = number; *c; c++)
         *c = *c == ',' ? '.' : *c;
-    put(out, "urza_slot_%s{slot=\"%s\"} %s\n", family->name, slot->options.name, number);
+    text_put(out, "urza_slot_%s{slot=\"%s\"} %s\n", family->name, slot->options.name, number);
 }
 
 URZA_EXPORT size_t urza_slot_metrics(urza_slot *const *slots, uint32_t count, char *text,
                                      size_t room)
 {
-    struct out out = {text, text ? room : 0, 0};
+    struct bounded_text out = {text, text ? room : 0, 0};
     for (size_t f = 0; f < sizeof families / sizeof *families; f++) {
         const struct family *family = &families[f];
-        put(&out, "# HELP urza_slot_%s %s.\n# TYPE urza_slot_%s %s\n", family->name, family->help,
-            family->name, family->type);
+        text_put(&out, "# HELP urza_slot_%s %s.\n# TYPE urza_slot_%s %s\n", family->name,
+                 family->help, family->name, family->type);
         for (uint32_t i = 0; slots && i < count; i++)
             if (slots[i])
                 put_value(&out, family, slots[i]);

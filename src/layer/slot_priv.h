@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/compiler.h"
 #include "base/error.h"
 #include "layer/rollout_priv.h"
 #include "runtime/inside.h"
@@ -98,6 +99,14 @@ static inline char *tensor_data(const DLTensor *tensor)
 {
     return (char *)tensor->data + tensor->byte_offset;
 }
+
+/* slot_metrics.c: text in the host's memory, with a zero at its end; size goes on where it is full.
+ */
+struct bounded_text {
+    char *to;
+    size_t room, size;
+};
+void text_put(struct bounded_text *out, const char *format, ...) URZA_PRINTF(2, 3);
 
 /* events.c */
 #define EVENTS_MOST 256

@@ -2,7 +2,6 @@
  * hexadecimal digits of their bits, so nothing is lost, and no locale matters. */
 #include <inttypes.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,23 +16,11 @@
 
 /* Writes, or reads, all fields in one order: so there is one list of them. */
 struct text {
-    char *to;
-    size_t room, size; /* written */
-    const char *from;  /* read; NULL: writes */
+    struct bounded_text out;
+    const char *from; /* read; NULL: writes */
     struct error *err;
     bool ok;
 };
-
-static void put(struct text *t, const char *format, ...) URZA_PRINTF(2, 3);
-static void put(struct text *t, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    size_t left = t->size < t->room ? t->room - t->size : 0;
-    int size = vsnprintf(left > 0 ? t->to + t->size : NULL, left, format, args);
-    va_end(args);
-    t->size += size > 0 ? (size_t)size : 0;
-}
 
 /* The value of the next line, which must be of this key; its end is at *out_end. NULL: failed. */
 static const char *take(struct text *t, const char *key, const char **out_end)
@@ -60,7 +47,7 @@ static void text_field(struct text *t, const char *key, char *value, size_t room
 {
     const char *end;
     if (!t->from) {
-        put(t, "%s=%s\n", key, value);
+        text_put(&t->out, "%s=%s\n", key, value);
         return;
     }
     const char *at = take(t, key, &end);
@@ -75,7 +62,7 @@ static void number_field(struct text *t, const char *key, uint64_t *value, uint6
     const char *end;
     char *after;
     if (!t->from) {
-        put(t, "%s=%" PRIu64 "\n", key, *value);
+        text_put(&t->out, "%s=%" PRIu64 "\n", key, *value);
         return;
     }
     const char *at = take(t, key, &end);
@@ -102,7 +89,7 @@ static void real_field(struct text *t, const char *key, double *value)
     double number;
     if (!t->from) {
         memcpy(&bits, value, sizeof bits);
-        put(t, "%s=%016" PRIx64 "\n", key, bits);
+        text_put(&t->out, "%s=%016" PRIx64 "\n", key, bits);
         return;
     }
     const char *at = take(t, key, &end);
@@ -201,11 +188,11 @@ static size_t write_state(const struct urza_slot *slot, const struct pending *pe
                           size_t room)
 {
     struct saved s = {.head = HEAD, .machine = slot->machine, .pending = *pending};
-    struct text t = {.to = text, .room = text ? room : 0, .ok = true};
+    struct text t = {.out = {text, text ? room : 0, 0}, .ok = true};
     snprintf(s.slot, sizeof s.slot, "%s", slot->options.name);
     memcpy(s.seed, slot->seed_name, sizeof s.seed);
     all_fields(&t, &s);
-    return t.size;
+    return t.out.size;
 }
 
 URZA_EXPORT size_t urza_slot_save(const urza_slot *slot, char *text, size_t room)
