@@ -121,6 +121,8 @@ typedef struct urza_graft_info {
     const char *const *last; /* names of the parameters of the seed's last layer; while all of them
                                 are 0, so is what the seed gives */
     uint32_t last_count;
+    uint32_t chunks; /* of h's features, each with a seed; parameters but the gate's have a dim for
+                        them at their front. 1: one seed for all features */
 } urza_graft_info;
 /* *out is valid until urza_graft_info_free. UnsupportedError: the module is no graft. */
 int urza_graft_info_new(const urza_module *module, urza_graft_info **out, urza_error *err);

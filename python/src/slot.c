@@ -536,7 +536,8 @@ PyObject *graft_shown(PyObject *self, void *unused)
             Py_CLEAR(last);
     }
     if (last)
-        graft = Py_BuildValue("{sssO}", "blend", blends[info->blend], "last", last);
+        graft = Py_BuildValue("{sssOsI}", "blend", blends[info->blend], "last", last, "chunks",
+                              (unsigned int)info->chunks);
     Py_XDECREF(last);
     urza_graft_info_free(info);
     return graft;

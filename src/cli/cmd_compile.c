@@ -152,8 +152,9 @@ static bool parse_request(struct cli *cli, int argc, char **argv, struct request
          "compile a whole training step: adamw, or \"sgd(momentum=0.9, clip_norm=1)\" ..."},
         {"loss", 0, OPTION_TEXT, "LOSS", &request.loss,
          "--step: an output, or an operation on one: \"cross_entropy(logits)\" (default: loss)"},
-        {"graft", 0, OPTION_TEXT, "BLEND", &request.graft,
-         "a graft: the block blended into a host's value h by residual, lerp, multiply or gate"},
+        {"graft", 0, OPTION_TEXT, "BLEND[/N]", &request.graft,
+         "a graft: the block blended into a host's value h by residual, lerp, multiply or gate; "
+         "with N, one block for each of N chunks of h's features"},
         GIVEN_ROWS(&request.given),
         {"specialise", 0, OPTION_LIST, "LIST", &request.specialise,
          "B=1,S=128: make kernels for these sizes, too; again and again"},

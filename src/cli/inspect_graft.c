@@ -25,8 +25,11 @@ void inspect_graft_print(struct cli *cli, const struct package_contents *content
     const struct graft_spec *spec = find(cli, contents);
     if (!spec)
         return;
-    report_lines(stdout, "%-9s %s blend of the seed into '" GRAFT_HOST "' by '" GRAFT_ALPHA "'\n",
+    report_lines(stdout, "%-9s %s blend of the seed into '" GRAFT_HOST "' by '" GRAFT_ALPHA "'",
                  "graft", graft_blend_name(spec->blend));
+    if (spec->chunks > 1)
+        report_lines(stdout, ", in %u chunks", spec->chunks);
+    report_lines(stdout, "\n");
     for (uint32_t i = 0; i < spec->last_count; i++)
         report_lines(stdout, i == 0 ? "%-9s %s" : "%s%s", i == 0 ? "last" : ", ",
                      report_word(cli, spec->last[i]));

@@ -427,17 +427,18 @@ static bool become_graft(struct job *job, struct blueprint *blueprint, struct er
 {
     struct graph *graft = ARENA_NEW(job->arena, struct graph);
     struct graft_spec *spec = ARENA_NEW(job->arena, struct graft_spec);
-    enum graft_blend blend;
-    if (!graft_blend_from_name(job->options->graft, &blend, err))
+    if (!graft_spec_ask(job->options->graft, spec, err))
         return fail_at(err, "--graft");
     if (blueprint->graft)
         return fail(err, ERR_BLUEPRINT, "the blueprint is a graft already");
-    if (!graft_graph(graft, job->arena, &blueprint->graph, blend, spec, err))
+    if (!graft_graph(graft, job->arena, &blueprint->graph, spec, err))
         return fail_at(err, "the graft");
     uint32_t before = blueprint->graph.params.count, count = graft->params.count;
     struct param_init *inits = ARENA_ARRAY(job->arena, struct param_init, count + 1);
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         inits[i] = i < before ? blueprint->inits[i] : (struct param_init){.kind = INIT_ZEROS};
+        inits[i].copies = i < before && spec->chunks > 1 ? spec->chunks : 0;
+    }
     blueprint->inits = inits;
     blueprint->graph = *graft;
     blueprint->graft = spec;

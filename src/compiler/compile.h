@@ -135,8 +135,8 @@ struct compile_options {
     /* Compiles a whole training step of the blueprint in its place (step/step.h); of what wrt says,
      * or of all params that are floats. NULL: none. */
     const char *step, *loss;
-    /* Compiles a graft of the blueprint in its place (graft/graft.h): the name of a blend;
-     * gradients of all but alpha, if wrt does not say. NULL: none. */
+    /* Compiles a graft of the blueprint in its place (graft/graft.h): what
+     * graft_spec_ask is asked for; gradients of all but alpha, if wrt does not say. NULL: none. */
     const char *graft;
     /* The plan's first entry, forward_train, computes so many outputs, its second, backward, the
      * others; 0: one entry computes all. */

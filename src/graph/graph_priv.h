@@ -30,9 +30,21 @@ bool update_is_sound(const struct graph *graph, const struct graph_update *updat
                      struct error *err);
 /* Adds updates. Inputs and outputs must have the same places. */
 bool graph_copy_updates(struct graph *to, const struct graph *from, struct error *err);
+/* A node's attributes with the dims of *to. ERR_LIMIT. */
+bool graph_copy_attrs(struct graph *to, const struct graph *from, const struct node *node,
+                      struct attrs *out, struct error *err);
 /* Adds a node of *from to *to. copies: what its operands became, by value of *from. */
 value_id graph_copy_node(struct graph *to, const struct graph *from, const struct node *node,
                          const value_id *copies, struct error *err);
+/* graph_rewrite with a function that adds what stands for a value of *from; copies: what its
+ * operands became. */
+struct graph_copying {
+    value_id (*add)(struct graph *to, const struct graph *from, value_id old,
+                    const value_id *copies, void *context, struct error *err);
+    void *context;
+};
+bool graph_rebuild(struct graph *to, struct arena *arena, const struct graph *from,
+                   const struct graph_copying *copying, struct error *err);
 
 /* The input of a shape rule, and the dtype and shape that it infers. */
 struct shape_query {

@@ -38,21 +38,27 @@ static bool import(struct graph *to, const struct graph *from, uint32_t count, d
     return true;
 }
 
+bool graph_copy_attrs(struct graph *to, const struct graph *from, const struct node *node,
+                      struct attrs *out, struct error *err)
+{
+    uint32_t bits = prim_info((enum prim)node->prim)->attrs;
+    *out = *node->attrs;
+    return (!(bits & (ATTR_SHAPE | ATTR_DIM)) || import(to, from, out->rank, out->shape, err)) &&
+           (!(bits & ATTR_START) || import(to, from, out->rank, out->start, err)) &&
+           (!(bits & ATTR_LOW) || import(to, from, out->rank, out->low, err)) &&
+           (!(bits & ATTR_HIGH) || import(to, from, out->rank, out->high, err));
+}
+
 value_id graph_copy_node(struct graph *to, const struct graph *from, const struct node *node,
                          const value_id *copies, struct error *err)
 {
-    enum prim prim = (enum prim)node->prim;
-    uint32_t bits = prim_info(prim)->attrs;
-    struct attrs attrs = *node->attrs;
-    if (((bits & (ATTR_SHAPE | ATTR_DIM)) && !import(to, from, attrs.rank, attrs.shape, err)) ||
-        ((bits & ATTR_START) && !import(to, from, attrs.rank, attrs.start, err)) ||
-        ((bits & ATTR_LOW) && !import(to, from, attrs.rank, attrs.low, err)) ||
-        ((bits & ATTR_HIGH) && !import(to, from, attrs.rank, attrs.high, err)))
+    struct attrs attrs;
+    if (!graph_copy_attrs(to, from, node, &attrs, err))
         return VALUE_NONE;
     value_id operands[LIMIT_OPERANDS];
     for (uint32_t i = 0; i < node->operand_count; i++)
         operands[i] = copies[node->operands[i]];
-    return graph_add(to, prim, operands, node->operand_count, &attrs, err);
+    return graph_add(to, (enum prim)node->prim, operands, node->operand_count, &attrs, err);
 }
 
 struct rewriting {
@@ -138,21 +144,17 @@ static void inherit_origins(struct rewriting *r)
     }
 }
 
-static bool rebuild(struct rewriting *r, graph_rule *rule, void *context, struct error *err)
+static bool rebuild(struct rewriting *r, const struct graph_copying *copying, struct error *err)
 {
     const struct graph *from = r->from;
     for (value_id id = 1; id < from->nodes.count; id++) {
         r->begins[id] = r->to->nodes.count;
         if (!r->live[id])
             continue;
-        const struct node *node = graph_node(from, id);
-        r->to->origin = r->origins[node->origin];
-        value_id copy = graph_copy_node(r->to, from, node, r->copies, err);
-        if (copy != VALUE_NONE && rule)
-            copy = rule(r->to, copy, from, id, context, err);
-        if (copy == VALUE_NONE)
+        r->to->origin = r->origins[graph_node(from, id)->origin];
+        r->copies[id] = copying->add(r->to, from, id, r->copies, copying->context, err);
+        if (r->copies[id] == VALUE_NONE)
             return false;
-        r->copies[id] = copy;
     }
     r->begins[from->nodes.count] = r->to->nodes.count;
     r->to->origin = ORIGIN_NONE;
@@ -188,8 +190,8 @@ bool graph_begin_copy(struct graph *to, struct arena *arena, const struct graph 
     return true;
 }
 
-bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *from,
-                   graph_rule *rule, void *context, struct error *err)
+bool graph_rebuild(struct graph *to, struct arena *arena, const struct graph *from,
+                   const struct graph_copying *copying, struct error *err)
 {
     uint32_t count = from->nodes.count;
     if (!graph_begin_copy(to, arena, from, err))
@@ -201,7 +203,7 @@ bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *fr
                           .begins = ARENA_ARRAY(arena, value_id, count + 1)};
     graph_mark_live(from, r.live);
     import_origins(&r);
-    if (!rebuild(&r, rule, context, err) || !graph_copy_elements(to, from, err))
+    if (!rebuild(&r, copying, err) || !graph_copy_elements(to, from, err))
         return false;
     for (uint32_t i = 0; i < from->outputs.count; i++) {
         const struct graph_output *output = &from->outputs.items[i];
@@ -210,9 +212,31 @@ bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *fr
     }
     if (!graph_copy_updates(to, from, err))
         return false;
-    if (rule && from->origins.items.count > 0)
+    if (copying->context && from->origins.items.count > 0)
         inherit_origins(&r);
     return true;
+}
+
+struct ruled {
+    graph_rule *rule;
+    void *context;
+};
+
+static value_id copy_by_rule(struct graph *to, const struct graph *from, value_id old,
+                             const value_id *copies, void *context, struct error *err)
+{
+    const struct ruled *ruled = context;
+    value_id copy = graph_copy_node(to, from, graph_node(from, old), copies, err);
+    return copy == VALUE_NONE || !ruled ? copy
+                                        : ruled->rule(to, copy, from, old, ruled->context, err);
+}
+
+bool graph_rewrite(struct graph *to, struct arena *arena, const struct graph *from,
+                   graph_rule *rule, void *context, struct error *err)
+{
+    struct ruled ruled = {rule, context};
+    return graph_rebuild(to, arena, from,
+                         &(struct graph_copying){copy_by_rule, rule ? &ruled : NULL}, err);
 }
 
 bool graph_copy_live(struct graph *to, struct arena *arena, const struct graph *from,

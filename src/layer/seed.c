@@ -141,7 +141,7 @@ URZA_EXPORT int urza_graft_info_new(const urza_module *module, urza_graft_info *
         return public_result(fail(&e, ERR_NOMEM, "no memory for what a graft says"), &e, err);
     const char **names = (const char **)(info + 1);
     char *text = (char *)(names + spec->last_count);
-    *info = (urza_graft_info){(urza_blend)spec->blend, names, spec->last_count};
+    *info = (urza_graft_info){(urza_blend)spec->blend, names, spec->last_count, spec->chunks};
     for (uint32_t i = 0; i < spec->last_count; i++) {
         size_t size = strlen(spec->last[i]) + 1;
         names[i] = memcpy(text, spec->last[i], size);

@@ -1,5 +1,6 @@
 #include "package/graft_spec.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
@@ -24,10 +25,27 @@ static bool find_blend(const char *name, enum graft_blend *out)
     return false;
 }
 
-bool graft_blend_from_name(const char *name, enum graft_blend *out, struct error *err)
+static bool read_chunks(const char *text, uint32_t *out)
 {
-    return find_blend(name, out) ||
-           fail(err, ERR_USAGE, "'%.40s' is no blend: " GRAFT_BLENDS, name);
+    size_t digits = strspn(text, "0123456789");
+    unsigned long number = digits > 0 && digits < 8 ? strtoul(text, NULL, 10) : 0;
+    *out = (uint32_t)number;
+    return text[digits] == '\0' && number >= 1 && number <= GRAFT_CHUNKS_MOST;
+}
+
+bool graft_spec_ask(const char *text, struct graft_spec *out, struct error *err)
+{
+    size_t length = strcspn(text, "/");
+    char name[16] = "";
+    if (length < sizeof name)
+        memcpy(name, text, length);
+    out->chunks = 1;
+    if (!find_blend(name, &out->blend))
+        return fail(err, ERR_USAGE, "'%.40s' is no blend: " GRAFT_BLENDS, text);
+    if (text[length] == '/' && !read_chunks(text + length + 1, &out->chunks))
+        return fail(err, ERR_USAGE, "'%.40s' is no number of chunks: 1 to %d", text + length + 1,
+                    GRAFT_CHUNKS_MOST);
+    return true;
 }
 
 json_t *graft_spec_json(const struct graft_spec *spec)
@@ -36,6 +54,8 @@ json_t *graft_spec_json(const struct graft_spec *spec)
     for (uint32_t i = 0; i < spec->last_count; i++)
         json_array_append_new(last, json_string(spec->last[i]));
     json_object_set_new(object, "blend", json_string(graft_blend_name(spec->blend)));
+    if (spec->chunks > 1)
+        json_object_set_new(object, "chunks", json_integer(spec->chunks));
     json_object_set_new(object, "last", last);
     return object;
 }
@@ -43,16 +63,21 @@ json_t *graft_spec_json(const struct graft_spec *spec)
 bool graft_spec_parse(const json_t *object, struct arena *arena, struct graft_spec *out,
                       struct error *err)
 {
-    static const char *const keys[] = {"blend", "last", NULL};
+    static const char *const keys[] = {"blend", "chunks", "last", NULL};
     struct graft_spec spec = {0};
     const char *blend, **names;
+    int64_t chunks = 1;
     json_t *last, *item;
     size_t i;
     if (!json_is_object(object))
         return fail(err, ERR_JSON, "is no object");
     if (!json_only_keys(object, keys, err) || !json_get_string(object, "blend", &blend, err) ||
+        !json_opt_int(object, "chunks", &chunks, err) ||
         !json_get_array(object, "last", &last, err))
         return false;
+    if (chunks < 1 || chunks > GRAFT_CHUNKS_MOST)
+        return fail(err, ERR_JSON, "'chunks' is not from 1 to %d", GRAFT_CHUNKS_MOST);
+    spec.chunks = (uint32_t)chunks;
     if (!find_blend(blend, &spec.blend))
         return fail(err, ERR_JSON, "'blend' is '%.40s', expected " GRAFT_BLENDS, blend);
     names = ARENA_ARRAY(arena, const char *, json_array_size(last) + 1);

@@ -4,6 +4,7 @@
  * It stands in the blueprint of the package, beside the graft's graph:
  *
  *   "graft": {"blend": "residual",
+ *             "chunks": 4,                           the features are so many seeds'; 1: left out
  *             "last": ["fc2.weight", "fc2.bias"]}    params of the seed's last layer: where all of
  *                                                    them are 0, the seed gives 0; none: []
  *
@@ -27,14 +28,17 @@ struct package_contents;
 enum graft_blend { GRAFT_RESIDUAL, GRAFT_LERP, GRAFT_MULTIPLY, GRAFT_GATE, GRAFT_BLEND_COUNT };
 const char *graft_blend_name(enum graft_blend blend); /* "residual" */
 #define GRAFT_BLENDS "residual, lerp, multiply or gate"
-/* ERR_USAGE. */
-bool graft_blend_from_name(const char *name, enum graft_blend *out, struct error *err);
 
 struct graft_spec {
     enum graft_blend blend;
+    uint32_t chunks; /* from 1 on */
     const char *const *last;
     uint32_t last_count;
 };
+/* Sets blend and chunks by what a user asks for, "residual" or, in four chunks, "residual/4"; of
+ * the rest nothing. ERR_USAGE. */
+bool graft_spec_ask(const char *text, struct graft_spec *out, struct error *err);
+#define GRAFT_CHUNKS_MOST 65536
 /* As JSON; a new reference. */
 json_t *graft_spec_json(const struct graft_spec *spec);
 /* ERR_JSON: a field is missing, unknown or of another type. */

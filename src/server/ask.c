@@ -111,13 +111,13 @@ static bool take_workload(const char *text, struct ask *ask, struct error *err)
                 text);
 }
 
-static bool take_graft(const char *text, struct ask *ask, struct error *err)
+static bool take_graft(const char *text, struct arena *arena, struct ask *ask, struct error *err)
 {
-    enum graft_blend blend;
-    struct error none;
-    if (*text != '\0' && !graft_blend_from_name(text, &blend, &none))
-        return fail(err, ERR_JSON, "hint 'graft' is '%.60s': " GRAFT_BLENDS, text);
-    ask->hints.graft = *text != '\0' ? graft_blend_name(blend) : "";
+    struct graft_spec spec;
+    struct error why;
+    if (*text != '\0' && !graft_spec_ask(text, &spec, &why))
+        return fail(err, ERR_JSON, "hint 'graft': %s", why.message);
+    ask->hints.graft = arena_strdup(arena, text);
     return true;
 }
 
@@ -180,7 +180,7 @@ bool ask_hints(const struct settings *settings, const json_t *object, struct are
         !take_strategy(settings, strategy, &ask, err) ||
         (precision && !take_precision(precision, &ask, err)) ||
         (workload && !take_workload(workload, &ask, err)) ||
-        (graft && !take_graft(graft, &ask, err)))
+        (graft && !take_graft(graft, arena, &ask, err)))
         return false;
     print_hints(arena, &ask);
     *out = ask;

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "compiler/graft/graft_priv.h"
 #include "graph/build.h"
+#include "graph/stack.h"
 
 #define WEIGHT "gate.weight"
 #define BIAS "gate.bias"
@@ -75,13 +76,18 @@ static bool add_inputs(struct grafting *g)
     return g->off != VALUE_NONE;
 }
 
+static uint32_t features_axis(const struct node *x)
+{
+    return x->rank >= 4 ? 1 : x->rank - 1u;
+}
+
 /* sigmoid of a linear function of the features, one number for each position */
 static value_id gate(struct grafting *g)
 {
     struct builder *b = &g->b;
     const struct node x = *graph_node(g->graph, g->x);
     const struct node wide = *graph_node(g->graph, g->wide_h);
-    uint32_t axis = x.rank >= 4 ? 1 : x.rank - 1u;
+    uint32_t axis = features_axis(&x);
     int64_t features, axes[] = {(int64_t)axis};
     if (x.rank < 2 || !dim_is_const(&g->graph->dims, x.shape[axis], &features))
         return b_fail(b, ERR_BLUEPRINT,
@@ -118,17 +124,32 @@ static value_id blend_of(struct grafting *g, enum graft_blend blend)
     }
 }
 
-bool graft_graph(struct graph *to, struct arena *arena, const struct graph *from,
-                 enum graft_blend blend, struct graft_spec *out_spec, struct error *err)
+/* Seeds side by side, each with its own features. */
+static bool in_chunks(struct grafting *g, struct arena *arena, uint32_t chunks)
 {
-    struct graph *joint = ARENA_NEW(arena, struct graph);
-    struct grafting g = {.graph = joint, .err = err, .b = {joint, err}};
-    *err = (struct error){0};
-    if (!graph_copy_live(joint, arena, from, err) || !find_seed(&g) || !add_inputs(&g))
+    struct graph *one = g->graph, *all = ARENA_NEW(arena, struct graph);
+    const struct node *x = graph_node(one, g->x);
+    if (x->rank < 2)
+        return fail(g->err, ERR_BLUEPRINT,
+                    "a seed in chunks has rows and features: '%.100s' has one dim", x->attrs->name);
+    if (!graph_stack(all, arena, one, chunks, features_axis(x), g->err))
         return false;
-    *out_spec = (struct graft_spec){.blend = blend};
-    graft_find_last(joint, g.s, arena, out_spec);
-    value_id y = b_select(&g.b, g.off, g.wide_h, blend_of(&g, blend));
+    *g = (struct grafting){.graph = all, .err = g->err, .b = {all, g->err}};
+    return find_seed(g);
+}
+
+bool graft_graph(struct graph *to, struct arena *arena, const struct graph *from,
+                 struct graft_spec *spec, struct error *err)
+{
+    struct graph *seed = ARENA_NEW(arena, struct graph);
+    struct grafting g = {.graph = seed, .err = err, .b = {seed, err}};
+    *err = (struct error){0};
+    if (!graph_copy_live(seed, arena, from, err) || !find_seed(&g) ||
+        (spec->chunks > 1 && !in_chunks(&g, arena, spec->chunks)) || !add_inputs(&g))
+        return false;
+    struct graph *joint = g.graph;
+    graft_find_last(joint, g.s, arena, spec);
+    value_id y = b_select(&g.b, g.off, g.wide_h, blend_of(&g, spec->blend));
     y = b_cast(&g.b, y, (enum dtype)graph_node(joint, g.h)->dtype);
     const char *name = joint->outputs.items[0].name;
     joint->outputs.count = 0;

@@ -23,9 +23,12 @@
 #include "graph/graph.h"
 #include "package/graft_spec.h"
 
-/* *to is initialised in the arena; params of the gate are the last ones. ERR_BLUEPRINT: the block
- * cannot be a seed, or a name is taken. */
+/* *to is initialised in the arena; params of the gate are the last ones. spec: blend and chunks are
+ * given; the rest is filled. Of more chunks than one, the features of h are so many seeds' features
+ * one behind another, and params but the gate's have a dim for the chunks at their front
+ * (graph/stack.h). ERR_BLUEPRINT: the block cannot be a seed, or a name is taken; ERR_UNSUPPORTED:
+ * it cannot be stacked. */
 bool graft_graph(struct graph *to, struct arena *arena, const struct graph *from,
-                 enum graft_blend blend, struct graft_spec *out_spec, struct error *err);
+                 struct graft_spec *spec, struct error *err);
 
 #endif

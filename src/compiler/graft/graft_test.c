@@ -28,11 +28,12 @@ enum { ROWS = 4, WIDTH = 3, COUNT = ROWS * WIDTH };
 static void make(const char *text, enum graft_blend blend, struct arena *arena, struct graph *out,
                  struct graft_spec *spec)
 {
+    *spec = (struct graft_spec){.blend = blend, .chunks = 1};
     struct graph from;
     struct error err = {0};
     arena_init(arena);
     if (!graph_parse(&from, arena, text, strlen(text), &err) ||
-        !graft_graph(out, arena, &from, blend, spec, &err) || !graph_verify(out, &err))
+        !graft_graph(out, arena, &from, spec, &err) || !graph_verify(out, &err))
         fail_msg("%s: %s", err.place, err.message);
 }
 
@@ -106,6 +107,63 @@ static void values(void **state)
         }
         arena_release(&arena);
     }
+}
+
+/* Three chunks of features, each with weights of its own; a seed of one chunk says what each of
+ * them gives. */
+static void in_chunks(void **state)
+{
+    enum { CHUNKS = 3 };
+    (void)state;
+    for (int i = 0; i < GRAFT_BLEND_COUNT; i++) {
+        struct arena arena;
+        struct graph from, graph;
+        struct graft_spec spec = {.blend = (enum graft_blend)i, .chunks = CHUNKS};
+        struct interp_tensor t[8], y;
+        struct error err;
+        static const char text[] = SEED("f64");
+        arena_init(&arena);
+        assert_true(graph_parse(&from, &arena, text, strlen(text), &err) &&
+                    graft_graph(&graph, &arena, &from, &spec, &err) && graph_verify(&graph, &err));
+        assert_int_equal(spec.last_count, 1);
+        assert_string_equal(spec.last[0], "w");
+        uint32_t inputs = graph.inputs.count, count = inputs + graph.params.count;
+        for (uint32_t k = 0; k < count; k++) {
+            set(&t[k], &arena, &graph,
+                k < inputs ? graph.inputs.items[k] : graph.params.items[k - inputs]);
+            for (int64_t e = 0; e < t[k].count; e++)
+                t[k].cells[e].f = k == 2 ? alphas[e] : rng_normal(rng_key(k), (uint64_t)e);
+        }
+        assert_int_equal(t[0].count, CHUNKS * COUNT);
+        assert_int_equal(t[3].count, CHUNKS * WIDTH);
+        run(&graph, &arena, t, &y);
+        for (int e = 0; e < CHUNKS * COUNT; e++) {
+            int row = e / (CHUNKS * WIDTH), feature = e % (CHUNKS * WIDTH);
+            double z = i == GRAFT_GATE ? t[5].cells[0].f : 0;
+            for (int k = 0; i == GRAFT_GATE && k < CHUNKS * WIDTH; k++)
+                z += t[0].cells[row * CHUNKS * WIDTH + k].f * t[4].cells[k].f;
+            double s = t[0].cells[e].f * t[3].cells[feature].f, h = t[1].cells[e].f;
+            double expected = formula((enum graft_blend)i, h, s, alphas[row], 1 / (1 + exp(-z)));
+            assert_true(fabs(y.cells[e].f - expected) < 1e-14);
+        }
+        arena_release(&arena);
+    }
+}
+
+static void one_dim_has_no_chunks(void **state)
+{
+    static const char text[] = HEAD "%1 = input \"x\" : f32[B]\noutput \"s\" %1\n";
+    struct arena arena;
+    struct graph from, to;
+    struct graft_spec spec = {.chunks = 2};
+    struct error err;
+    (void)state;
+    arena_init(&arena);
+    assert_true(graph_parse(&from, &arena, text, strlen(text), &err));
+    assert_false(graft_graph(&to, &arena, &from, &spec, &err));
+    assert_int_equal(err.code, ERR_BLUEPRINT);
+    assert_non_null(strstr(err.message, "has one dim"));
+    arena_release(&arena);
 }
 
 /* NaN and infinity of the seed stay on their side; a zero of the host keeps its sign. */
@@ -199,12 +257,12 @@ static void refused(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct arena arena;
         struct graph from, to;
-        struct graft_spec spec;
+        struct graft_spec spec = {.blend = rows[i].blend, .chunks = 1};
         struct error err = {0};
         arena_init(&arena);
         if (!graph_parse(&from, &arena, rows[i].text, strlen(rows[i].text), &err))
             fail_msg("%s: %s", err.place, err.message);
-        assert_false(graft_graph(&to, &arena, &from, rows[i].blend, &spec, &err));
+        assert_false(graft_graph(&to, &arena, &from, &spec, &err));
         assert_int_equal(err.code, ERR_BLUEPRINT);
         if (!strstr(err.message, rows[i].words))
             fail_msg("%s", err.message);
@@ -216,6 +274,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values),
+        cmocka_unit_test(in_chunks),
+        cmocka_unit_test(one_dim_has_no_chunks),
         cmocka_unit_test(alpha_0_is_the_host),
         cmocka_unit_test(last_layers),
         cmocka_unit_test(refused),

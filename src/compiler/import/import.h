@@ -46,6 +46,8 @@ struct param_init {
     size_t data_bytes;
     bool frozen; /* it has a gradient only where one asks for it by name: a buffer, or a parameter
                     that does not require gradients */
+    uint32_t copies; /* not 0: along the first dim are so many, each made by itself: of other random
+                        numbers, or of the same values where these are given */
 };
 /* Another name of a param: weights that are tied. */
 struct import_alias {

@@ -350,6 +350,52 @@ static bool read_file(const struct param_init *init, const char *folder, const s
     return ok;
 }
 
+/* The values of one copy; *out may be those that the model contains. */
+static bool make_values(const struct param_init *init, const char *folder, const struct extent *e,
+                        struct arena *arena, const void **out, struct error *err)
+{
+    void *made = NULL;
+    if (init->kind == INIT_NONE)
+        return fail(err, ERR_NOT_FOUND,
+                    "no values were given, and the blueprint has no 'init' for it");
+    if (reads_file((enum init_kind)init->kind)) {
+        if (!read_file(init, folder, e, arena, &made, err))
+            return false;
+    } else if (init->kind == INIT_DATA) {
+        assert(init->data_bytes == e->bytes);
+    } else {
+        made = arena_alloc(arena, e->bytes, 64);
+        fill(init, e, made);
+    }
+    *out = init->kind == INIT_DATA ? init->data : made;
+    return true;
+}
+
+/* Of a parameter of several copies. Each has a seed of its own, and the first one that of one copy
+ * alone. */
+static bool make_copies(const struct param_init *init, const char *folder, const struct extent *all,
+                        struct arena *arena, const void **out, struct error *err)
+{
+    struct extent e = *all;
+    struct param_init each = *init;
+    char *values = arena_alloc(arena, all->bytes, 64);
+    assert(all->rank > 0 && all->shape[0] == init->copies);
+    memmove(e.shape, e.shape + 1, --e.rank * sizeof *e.shape);
+    e.count /= init->copies;
+    e.bytes /= init->copies;
+    bool given = init->kind == INIT_DATA || reads_file((enum init_kind)init->kind);
+    const void *one = NULL;
+    for (uint32_t i = 0; i < init->copies; i++) {
+        each.seed = init->seed ^ (uint64_t)i << 32;
+        if ((i == 0 || !given) && !make_values(&each, folder, &e, arena, &one, err))
+            return false;
+        if (e.bytes > 0)
+            memcpy(values + i * e.bytes, one, e.bytes);
+    }
+    *out = values;
+    return true;
+}
+
 bool blueprint_param_data(const struct blueprint *blueprint, uint32_t index, const char *folder,
                           struct arena *arena, struct package_param *out, struct error *err)
 {
@@ -357,24 +403,10 @@ bool blueprint_param_data(const struct blueprint *blueprint, uint32_t index, con
     const struct param_init *init = &blueprint->inits[index];
     const char *name = node->attrs->name;
     struct extent e;
-    void *made = NULL;
-    if (!measure(blueprint, node, &e, err))
+    const void *values;
+    if (!measure(blueprint, node, &e, err) ||
+        !(init->copies ? make_copies : make_values)(init, folder, &e, arena, &values, err))
         return fail_at(err, "param '%s'", name);
-    if (init->kind == INIT_NONE) {
-        fail(err, ERR_NOT_FOUND, "no values were given, and the blueprint has no 'init' for it");
-        return fail_at(err, "param '%s'", name);
-    }
-    if (reads_file(init->kind)) {
-        if (!read_file(init, folder, &e, arena, &made, err))
-            return fail_at(err, "param '%s'", name);
-    } else if (init->kind == INIT_DATA) {
-        assert(init->data_bytes == e.bytes);
-    } else {
-        made = arena_alloc(arena, e.bytes, 64);
-        fill(init, &e, made);
-    }
-    *out = (struct package_param){.dtype = e.dtype,
-                                  .data = init->kind == INIT_DATA ? init->data : made,
-                                  .data_bytes = e.bytes};
+    *out = (struct package_param){.dtype = e.dtype, .data = values, .data_bytes = e.bytes};
     return true;
 }
