@@ -313,7 +313,7 @@ static bool add_training(struct job *job, const struct graph *graph, struct erro
     options.backward = false;
     options.first_outputs = graph->outputs.count;
     options.key = NULL;
-    options.dump = NULL;
+    options.dump = job_dumps_all(job) ? NULL : options.dump;
     options.observer = NULL;
     options.kernels_only = true;
     const struct compile_source source = {.graph = step};
@@ -321,6 +321,8 @@ static bool add_training(struct job *job, const struct graph *graph, struct erro
         !grad_training_graph(step, job->arena, graph, &training, err) ||
         !compile_graph(&source, &options, job->arena, &result, err))
         return fail_at(err, "the backward pass");
+    if (result.dump)
+        strbuf_puts(&job->dump, result.dump);
     job->contents.training = result.package;
     job->contents.training_bytes = result.package_bytes;
     job->result.generated += result.generated;

@@ -95,8 +95,10 @@ value_id b_mean(struct builder *b, value_id x, const int64_t *axes, uint32_t cou
     return b_cast(b, b_div(b, sum, count_elements(b, x, axes, count, wide)), dtype);
 }
 
-/* The first element along axes, or 0 where that is huge or not finite. VALUE_NONE where an axis may
- * be empty, and for narrow types, where it would not help because the mean is rounded anyway. */
+/* The first element along axes, or 0 where that is huge or not finite. It is a constant for
+ * gradients: a mean does not depend on what is subtracted before it is taken, and added again.
+ * VALUE_NONE where an axis may be empty, and for narrow types, where it would not help because the
+ * mean is rounded anyway. */
 static value_id first_element(struct builder *b, value_id x, const int64_t *axes, uint32_t count)
 {
     enum dtype dtype = (enum dtype)b_node(b, x)->dtype;
@@ -115,7 +117,7 @@ static value_id first_element(struct builder *b, value_id x, const int64_t *axes
     }
     value_id most = b_const(b, dtype, dtype == DTYPE_F32 ? 0x1p100 : 0x1p1000);
     value_id small = b_binary(b, PRIM_LT, b_unary(b, PRIM_ABS, first), most);
-    return b_select(b, small, first, b_const(b, dtype, 0));
+    return b_unary(b, PRIM_DETACH, b_select(b, small, first, b_const(b, dtype, 0)));
 }
 
 value_id b_centred(struct builder *b, value_id x, const int64_t *axes, uint32_t count,

@@ -19,12 +19,30 @@
 
 #include "compiler/lower/lower_priv.h"
 
-/* Whether the index is the variable of an open reduction loop that runs over the whole dim. */
+static bool depends_on(const struct lowering *l, expr_id index, const struct stmt *loop)
+{
+    return expr_at(l->nest, index)->vars >> loop->var & 1;
+}
+
+/* Whether the index is that of several open loops that together run over the whole dim. */
+static bool whole_loops(const struct lowering *l, expr_id index, dim_id dim)
+{
+    uint64_t closed = expr_at(l->nest, index)->vars;
+    for (uint32_t d = 0; d < l->depth; d++)
+        closed &= ~(UINT64_C(1) << l->open[d]->var);
+    for (uint32_t i = 0; i < l->wholes.count && closed == 0; i++)
+        if (l->wholes.items[i].index == index && l->wholes.items[i].extent == dim)
+            return true;
+    return false;
+}
+
+/* Whether the index is the variable of an open reduction loop that runs over the whole dim, or that
+ * of several. */
 static bool whole_loop(struct lowering *l, expr_id index, dim_id dim)
 {
     const struct expr *x = expr_at(l->nest, index);
     if (x->op != EXPR_VAR)
-        return false;
+        return whole_loops(l, index, dim);
     for (uint32_t d = 0; d < l->depth; d++)
         if (l->open[d]->var == x->index)
             return !l->open[d]->independent &&
@@ -42,7 +60,7 @@ static bool dim_is_one(const struct lowering *l, dim_id dim)
 static bool depends_on_reduction(const struct lowering *l, expr_id index)
 {
     for (uint32_t d = 0; d < l->depth; d++)
-        if (!l->open[d]->independent && expr_at(l->nest, index)->vars >> l->open[d]->var & 1)
+        if (!l->open[d]->independent && depends_on(l, index, l->open[d]))
             return true;
     return false;
 }
@@ -57,7 +75,7 @@ static bool begins_row(const struct lowering *l, const struct at *at, uint32_t f
         depth = d > depth ? d : depth;
     }
     for (uint32_t i = first; i < rank; i++)
-        if (l->open[depth]->var == expr_at(l->nest, at->idx[i])->index)
+        if (depends_on(l, at->idx[i], l->open[depth]))
             return true;
     return false;
 }
@@ -104,7 +122,7 @@ static bool complete(const struct lowering *l, const struct kept *k, uint32_t ra
 {
     for (uint32_t i = k->first_axis; i < rank; i++)
         for (uint32_t d = 0; d < l->depth; d++)
-            if (l->open[d]->var == expr_at(l->nest, k->at.idx[i])->index)
+            if (depends_on(l, k->at.idx[i], l->open[d]))
                 return false;
     return true;
 }

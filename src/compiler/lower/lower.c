@@ -179,14 +179,24 @@ static expr_id open_dim(struct lowering *l, uint32_t dim, dim_id extent, int64_t
     struct dim_table *dims = &l->graph->dims;
     enum loop_role role = dim_role(l, dim);
     dim_id blocks = size ? dim_div_exact(dims, extent, dim_const(dims, size)) : DIM_NONE;
+    uint32_t before = l->nest->vars.count;
+    struct pieces pieces = {.count = 0};
     expr_id index, inside;
-    if (blocks == DIM_NONE) {
+    if (blocks == DIM_NONE && l->group->anchor == VALUE_NONE)
+        find_pieces(l, l->group->root, dim, &pieces);
+    if (pieces.count > 0) {
+        index = open_pieces(l, role, extent, &pieces);
+    } else if (blocks == DIM_NONE) {
         l->dim_var[dim] = open_named(l, dim_name(dim), role, extent, true, &index);
-        return index;
+    } else {
+        open_named(l, dim_name(dim), role, blocks, true, &index);
+        open_named(l, dim_name(dim), role, dim_const(dims, size), true, &inside);
+        index = index_add(l->nest, index_mul(l->nest, index, index_const(l->nest, size)), inside);
     }
-    open_named(l, dim_name(dim), role, blocks, true, &index);
-    open_named(l, dim_name(dim), role, dim_const(dims, size), true, &inside);
-    return index_add(l->nest, index_mul(l->nest, index, index_const(l->nest, size)), inside);
+    l->dim_vars[dim] = 0;
+    for (uint32_t var = before; var < l->nest->vars.count; var++)
+        l->dim_vars[dim] |= UINT64_C(1) << var;
+    return index;
 }
 
 static void lower_store(struct lowering *l, const uint8_t *order, const int64_t *parts)
@@ -226,20 +236,14 @@ static void begin(struct lowering *l, const struct lowering *like, struct arena 
 
 /* Better loops than those in natural order: dims are divided into blocks where reductions are
  * indexed by blocks, and loops that indices of reductions depend on come first, because a reduction
- * is computed again in every loop around it. row_vars was recorded in natural order, where variable
- * i is dim i (dims of size 1 not counted). */
+ * is computed again in every loop around it. */
 static bool better_loops(const struct lowering *l, uint8_t *order, int64_t *parts)
 {
     const struct node *root = graph_node(l->graph, l->group->root);
-    uint32_t score[LIMIT_RANK] = {0}, var = 0;
-    for (uint32_t i = 0; i < root->rank; i++) {
-        int64_t n;
-        if (dim_is_const(&l->graph->dims, root->shape[i], &n) && n == 1)
-            continue;
+    uint32_t score[LIMIT_RANK] = {0};
+    for (uint32_t i = 0; i < root->rank; i++)
         for (uint32_t r = 0; r < l->row_vars.count; r++)
-            score[i] += (uint32_t)(l->row_vars.items[r] >> var & 1);
-        var++;
-    }
+            score[i] += (l->row_vars.items[r] & l->dim_vars[i]) != 0;
     bool changed = false;
     for (uint32_t i = 0; i < root->rank; i++) {
         parts[i] = l->parts[i];

@@ -34,6 +34,12 @@ struct kept {
     uint32_t buffer;
 };
 
+/* An index along a whole axis that has several loops (pieces.c). */
+struct whole_index {
+    expr_id index;
+    dim_id extent;
+};
+
 /* The keys of a row that are not masked. A masked key contributes exp(-inf) = 0 to the row, so
  * loops over keys may stop before it. */
 struct row_limit {
@@ -75,9 +81,12 @@ struct lowering {
     VEC(struct generated) generated;
     struct map by_key;
     VEC(struct kept) kept;
+    VEC(struct whole_index) wholes; /* by reductions */
     struct row_limit row_limit;
-    value_id weights;             /* the product's first operand, once stored as a row */
-    uint32_t dim_var[LIMIT_RANK]; /* the loop over each dim of the root, or VAR_NONE */
+    value_id weights;              /* the product's first operand, once stored as a row */
+    uint32_t dim_var[LIMIT_RANK];  /* the loop over each dim of the root, or VAR_NONE: it has none,
+                                      or several */
+    uint64_t dim_vars[LIMIT_RANK]; /* all of its loops */
     int64_t parts[LIMIT_RANK]; /* the dim's loop should be two, with this extent inside, because a
                                   reduction is indexed by blocks of it; 0: no */
     VEC(uint64_t) row_vars;    /* for each reduction, the variables that its index depends on */
@@ -142,6 +151,18 @@ uint32_t open_loop(struct lowering *l, enum loop_role role, dim_id extent, bool 
 /* Until `depth` loops are open. */
 void close_loops(struct lowering *l, uint32_t depth);
 struct block *block_here(struct lowering *l);
+
+/* pieces.c: an axis that takes several loops. From the inside out, sizes[k] is the number of
+ * elements in the first k + 1 of them; one more loop, outside, has the rest. */
+struct pieces {
+    int64_t sizes[LIMIT_RANK];
+    uint32_t count; /* 0: one loop is right */
+};
+/* Of an axis of a value that is computed here. */
+void find_pieces(struct lowering *l, value_id value, uint32_t axis, struct pieces *out);
+/* Opens the loops, and gives the index along the axis, whose extent is constant. */
+expr_id open_pieces(struct lowering *l, enum loop_role role, dim_id extent,
+                    const struct pieces *pieces);
 
 /* work.c: scalar operations that the graph requires for a value; DIM_NONE where not
  * representable. */

@@ -131,6 +131,13 @@ static void many_buffers_are_cut(void **state)
     arena_release(&arena);
 }
 
+/* Where element i of [images, channels, pixels] is in [channels, images, pixels]. */
+static int channels_first(int i, int images, int channels, int pixels)
+{
+    int image = i / (channels * pixels), channel = i / pixels % channels;
+    return (channel * images + image) * pixels + i % pixels;
+}
+
 /* x minus the sum of its group of two channels, in the shape of x: the sum is computed once per
  * group. */
 static void a_group_is_reduced_once(void **state)
@@ -168,6 +175,48 @@ static void a_group_is_reduced_once(void **state)
         for (int k = 0; k < GROUP; k++)
             sum += xs[i / GROUP * GROUP + k];
         assert_true(ys[i] == xs[i] - sum);
+    }
+    arena_release(&arena);
+}
+
+/* exp(x) less its sum over groups of two channels, of an x that is stored channels first: neither
+ * the sum nor the result, in the shape of the groups, divides an index, and exp is computed once.
+ */
+static void a_merged_axis_has_its_loops_back(void **state)
+{
+    (void)state;
+    enum { IMAGES = 2, CHANNELS = 6, PIXELS = 5, GROUP = 2 * PIXELS, ALL = 60 };
+    float xs[ALL], ys[ALL];
+    struct arena arena;
+    struct graph g;
+    struct error err = {0};
+    arena_init(&arena);
+    graph_init(&g, &arena);
+    struct builder b = {.graph = &g, .err = &err};
+    dim_id stored[] = {dim_const(&g.dims, CHANNELS), dim_const(&g.dims, IMAGES),
+                       dim_const(&g.dims, PIXELS)};
+    dim_id groups[] = {stored[1], dim_const(&g.dims, CHANNELS / 2), dim_const(&g.dims, GROUP)};
+    value_id x = graph_input(&g, "x", DTYPE_F32, stored, 3, &err);
+    value_id rows = b_reshape(&b, b_neg(&b, b_transpose(&b, x, (uint8_t[]){1, 0, 2})), groups, 3);
+    value_id sums = b_reduce(&b, PRIM_REDUCE_SUM, rows, (int64_t[]){2}, 1, true);
+    assert_true(graph_output(&g, "y", b_sub(&b, rows, sums), &err));
+    struct partition p;
+    partition_graph(&g, &arena, &p);
+    assert_int_equal(p.groups.count, 1);
+    struct nest nest;
+    struct strbuf text;
+    assert_true(lower_group(&(struct lower_task){&g, &p, &p.groups.items[0], &arena}, &nest, &err));
+    strbuf_init(&text, &arena);
+    nest_print(&nest, &text);
+    assert_null(strstr(text.data, "floor"));
+    for (int i = 0; i < ALL; i++)
+        xs[i] = (float)(i % 7);
+    assert_true(nest_eval(&nest, (void *[]){ys, xs}, NULL, true, &err));
+    for (int i = 0; i < ALL; i++) {
+        float sum = 0;
+        for (int k = 0; k < GROUP; k++)
+            sum -= xs[channels_first(i / GROUP * GROUP + k, IMAGES, CHANNELS, PIXELS)];
+        assert_true(ys[i] == -xs[channels_first(i, IMAGES, CHANNELS, PIXELS)] - sum);
     }
     arena_release(&arena);
 }
@@ -240,6 +289,7 @@ int main(void)
         cmocka_unit_test(many_buffers_are_cut),
         cmocka_unit_test(a_row_is_kept_where_it_begins),
         cmocka_unit_test(a_group_is_reduced_once),
+        cmocka_unit_test(a_merged_axis_has_its_loops_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

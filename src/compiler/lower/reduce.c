@@ -135,7 +135,12 @@ static void open_axes(struct lowering *l, const struct node *node, const struct 
     uint32_t from = 0;
     out->guard = at->guard;
     for (uint32_t i = 0; i < x->rank; i++) {
+        struct pieces pieces = {.count = 0};
         if (reduced[i])
+            find_pieces(l, node->operands[0], i, &pieces);
+        if (pieces.count > 0)
+            out->idx[i] = open_pieces(l, OVER_REDUCED, x->shape[i], &pieces);
+        else if (reduced[i])
             limit_row(l, node->operands[0], at,
                       open_loop(l, OVER_REDUCED, x->shape[i], false, &out->idx[i]));
         else

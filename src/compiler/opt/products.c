@@ -176,25 +176,36 @@ static bool along_steps(struct builder *b, value_id contract)
 #define LARGE_WEIGHT (1 << 19) /* elements, from which on a copy is not soon in a cache again */
 #define MANY_COLUMNS 1024      /* so many results of each element of x pay for packing x */
 
-/* Whether a product is x w^T with a large w that is no parameter, so that it would be packed by
- * each call, and maybe for few rows of x. */
-static bool has_large_weight(struct builder *b, value_id contract)
+/* Whether packing x and storing the result once more moves fewer elements than packing w. Rows that
+ * a panel has and x has not would be computed for nothing. */
+static bool has_cheaper_rows(int64_t rows, int64_t columns, int64_t depth, int64_t panel)
+{
+    int64_t filled = (rows + panel - 1) / panel * panel;
+    return filled - rows <= rows / 8 && rows * (depth + 2 * columns) < columns * depth;
+}
+
+/* Whether a product is x w^T with a w that is no parameter, so that it would be packed by each
+ * call, and packing x is cheaper: w is large, and x may have few rows, or x has so few. */
+static bool has_dear_weight(struct builder *b, value_id contract, int64_t panel)
 {
     struct graph *g = b->graph;
     const struct node *n = b_node(b, contract);
     const struct node *x = b_node(b, n->operands[0]), *w = b_node(b, n->operands[1]);
     int64_t columns, depth, rows = 1, least, most;
+    bool fixed = true;
     if (n->attrs->batch != 0 || n->attrs->contract != 1 || w->rank != 2 || x->rank < 2 ||
         !dim_is_const(&g->dims, w->shape[0], &columns) ||
-        !dim_is_const(&g->dims, w->shape[1], &depth) || columns < MANY_COLUMNS ||
-        depth < LARGE_WEIGHT / columns || columns_contiguous(g, n->operands[1], 0) ||
+        !dim_is_const(&g->dims, w->shape[1], &depth) || columns_contiguous(g, n->operands[1], 0) ||
         !columns_contiguous(g, n->operands[1], 1))
         return false;
     for (uint32_t i = 0; i + 1 < x->rank && rows < columns; i++) {
         dim_range(&g->dims, x->shape[i], &least, &most);
         rows *= least < columns ? least : columns;
+        fixed &= least == most;
     }
-    return rows < columns && !few_rows(g, x, n);
+    bool large = columns >= MANY_COLUMNS && depth >= LARGE_WEIGHT / columns;
+    return rows < columns && !few_rows(g, x, n) &&
+           (large || (fixed && has_cheaper_rows(rows, columns, depth, panel)));
 }
 
 /* (w x^T)^T: w lies by rows as it should, and x, in panels, is the smaller one to pack where it has
@@ -298,7 +309,7 @@ static value_id fit_operand(struct builder *b, value_id contract, bool from_inpu
         return contract;
     if (from_input && along_steps(b, contract) && fits_panels(b, y, panel))
         return b_contract(b, rows_apart(b, x), columns_in_panels(b, y, panel), 0, 1);
-    if (from_input && has_large_weight(b, contract))
+    if (from_input && has_dear_weight(b, contract, panel))
         return weight_as_rows(b, contract, panel);
     bool few = few_rows(b->graph, b_node(b, x), n);
     if (!few && rows_collide(b->graph, b_node(b, x), depth) && columns == 1)

@@ -198,6 +198,63 @@ static void test_patches(void **state)
     }
 }
 
+/* y = x w^T, both inputs: whether the copy in panels is one of x. The target has panels of 16. */
+static const struct side_row {
+    const char *what;
+    int64_t least, most, columns, depth; /* of x's rows */
+    bool packs_x;
+} side_rows[] = {
+    {"few rows", 32, 32, 512, 512, true},
+    {"many rows", 256, 256, 512, 512, false},
+    {"rows that do not fill a panel", 36, 36, 512, 512, false},
+    {"any rows of a small weight", 1, 256, 512, 512, false},
+    {"any rows of a large weight", 1, 256, 1024, 512, true},
+    {"a result of many columns", 32, 32, 512, 40, false},
+};
+
+static void test_sides(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof side_rows / sizeof *side_rows; i++) {
+        const struct side_row *row = &side_rows[i];
+        const struct dim_name range = {
+            .name = "B", .min = row->least, .max = row->most, .multiple_of = 1};
+        struct arena arena;
+        struct graph graph, to, live;
+        struct error err = {0};
+        struct builder b = {&graph, &err};
+        uint32_t name;
+        arena_init(&arena);
+        graph_init(&graph, &arena);
+        assert_true(dim_declare(&graph.dims, &range, &name, &err));
+        dim_id depth = dim_const(&graph.dims, row->depth);
+        dim_id height = row->least == row->most ? dim_const(&graph.dims, row->least)
+                                                : dim_named(&graph.dims, name);
+        const dim_id of_x[] = {height, depth},
+                     of_w[] = {dim_const(&graph.dims, row->columns), depth};
+        value_id x = graph_input(&graph, "x", DTYPE_F32, of_x, 2, &err);
+        value_id w = graph_input(&graph, "w", DTYPE_F32, of_w, 2, &err);
+        if (!graph_output(&graph, "y", b_contract(&b, x, w, 0, 1), &err) ||
+            !pass_products(&to, &arena, &graph, target_at(2), &err) || !graph_verify(&to, &err) ||
+            !graph_copy_live(&live, &arena, &to, &err))
+            fail_msg("%s: %s: %s", row->what, err.place, err.message);
+        bool copied[2] = {false};
+        for (value_id v = 1; v < live.nodes.count; v++) {
+            value_id source = v;
+            if (graph_node(&live, v)->prim != PRIM_COPY)
+                continue;
+            while (graph_node(&live, source)->operand_count > 0 &&
+                   graph_node(&live, source)->prim != PRIM_CONTRACT)
+                source = graph_node(&live, source)->operands[0];
+            for (int k = 0; k < 2; k++)
+                copied[k] |= source == live.inputs.items[k];
+        }
+        if (copied[0] != row->packs_x || copied[1] == row->packs_x)
+            fail_msg("%s: x %d, w %d", row->what, copied[0], copied[1]);
+        arena_release(&arena);
+    }
+}
+
 /* y = x · w, where x [t, b, 20] lies in memory as [b, t, 20]. */
 static const struct turned_row {
     const char *what;
@@ -253,7 +310,7 @@ static void test_turned(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_bytes),
-                                       cmocka_unit_test(test_patches),
+                                       cmocka_unit_test(test_patches), cmocka_unit_test(test_sides),
                                        cmocka_unit_test(test_turned)};
     return cmocka_run_group_tests_name("products", tests, NULL, NULL);
 }
