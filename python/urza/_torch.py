@@ -30,7 +30,7 @@ from torch.utils import _pytree as pytree
 
 import urza
 
-from . import _client, _store
+from . import _client, _ops, _store  # noqa: F401  _ops registers the operators
 
 # Hints of a compilation on this machine, which are options of the program of the same name.
 OPTIONS = ("strategy", "target", "tune", "timeout", "memory", "specialise")
@@ -40,6 +40,9 @@ NEXT = "new."  # before a name: the output that is the next value
 SHARED = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set",
           "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks",
           "_load_state_dict_post_hooks")
+
+AUTOCAST = "a package computes in the types that it was compiled for; call it outside of " \
+    "torch.autocast, or compile the module in another dtype"
 
 
 def _keeps_graph():
@@ -89,6 +92,7 @@ class _Mode:
 
     def __init__(self, program, package, names, arguments):
         self.package, self.text, self.names = package, _text(program), arguments
+        self._kernel = package.kernel_id
         self._in_spec, self._out_spec = program.call_spec.in_spec, program.call_spec.out_spec
         self._has_backward = bool(names)
         self._differentiable = _same(program, names)
@@ -241,7 +245,36 @@ class _Mode:
         return outputs[0] if self._out_spec.is_leaf() else \
             pytree.tree_unflatten(outputs, self._out_spec)
 
+    def traced(self, module, args, words):
+        """run, as a part of a graph (torch.compile, torch.export): what PyTorch can follow, and one
+        operator."""
+        if self.copied:
+            raise RuntimeError(f"the module changes {self.all_names[self.copied[0]]!r}, and may "
+                               "need it for the backward pass; call it outside of torch.compile")
+        for name, path, last, value in self._fixed:
+            torch._assert_async((self._tensor(module, name, path, last) == value).all(),
+                                f"buffer {name!r} changed since urza compiled the module")
+        inputs = self._inputs(args, words)
+        tensors = [*inputs, *(self._tensor(module, *where) for where in self._where)]
+        if torch.is_grad_enabled():
+            self._check_recorded(tensors)
+        given = list(tensors)
+        for place in self.changes:  # what is saved for the backward pass must not change
+            given[place] = tensors[place].clone()
+        count = len(inputs)
+        outputs = torch.ops.urza.run(self._kernel, given[:count],
+                                     given[count:] if self._has_backward else None)
+        with torch.no_grad():
+            for place, value in zip(self.changes, outputs[self.results:], strict=True):
+                tensors[place].copy_(value)
+        return outputs[0] if self._out_spec.is_leaf() else \
+            pytree.tree_unflatten(outputs[:self.results], self._out_spec)
+
     def _recorded(self, tensors):
+        self._check_recorded(tensors)
+        return _Step.apply(self, *tensors)
+
+    def _check_recorded(self, tensors):
         for name, each in zip(self.all_names, tensors, strict=True):
             if each.requires_grad and name not in self._differentiable:
                 raise _store.error("UnsupportedError", "it requires grad, and did not when the "
@@ -257,7 +290,6 @@ class _Mode:
                 if sources & graded:
                     raise _store.error("UnsupportedError", "the module writes what has a gradient "
                                        "to it; detach that, or write under torch.no_grad()", name)
-        return _Step.apply(self, *tensors)
 
 
 class _Source:
@@ -329,9 +361,21 @@ class CompiledModule(torch.nn.Module):
             module.training = before
 
     def forward(self, *args, **words):
+        if torch.compiler.is_compiling():
+            return self._traced(args, words)
         _check_autocast()
         mode = self._modes.get(self._mode()) or self._enter()
         return mode.run(self, args, words)
+
+    def _traced(self, args, words):
+        """In a graph of PyTorch, whose guards are on the modes of the modules inside."""
+        if torch.is_autocast_enabled("cpu"):
+            raise RuntimeError(AUTOCAST)
+        mode = self._modes.get(self._mode())
+        if mode is None:
+            raise RuntimeError("urza has not compiled the module in this mode (train, eval) yet: "
+                               "call it once outside of torch.compile")
+        return mode.traced(self, args, words)
 
     def __getstate__(self):
         """For pickles, which have no module to export: in which of train and eval a package that
@@ -368,9 +412,7 @@ class CompiledModule(torch.nn.Module):
 
 def _check_autocast():
     if torch.is_autocast_enabled("cpu"):
-        raise _store.error("UnsupportedError", "a package computes in the types that it was "
-                           "compiled for; call it outside, or compile the module in another dtype",
-                           "torch.autocast")
+        raise _store.error("UnsupportedError", AUTOCAST, "torch.autocast")
 
 
 def _text(program):
