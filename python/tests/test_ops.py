@@ -334,7 +334,6 @@ class Ops(Case):
             got.sum().backward()
             for param, expected in zip(module.parameters(), gradients, strict=True):
                 assert torch.allclose(param.grad, expected, atol=1e-5)
-            assert "urza._torch" not in sys.modules
         """, path, self.folder / "values.pt")
         with self.assertRaisesRegex(Exception, "at most 256"):
             torch.export.export(net, (torch.randn(300, 16),))

@@ -235,9 +235,24 @@ class _Run(torch.autograd.Function):
         return None, None, *(next(found) if need else None for need in needed)
 
 
+# The keys of tensors in memory, where nothing else looks on: what comes after autograd is the
+# operator's own function, and the dispatcher need not be asked again.
+_PLAIN = (torch._C.DispatchKeySet(torch._C.DispatchKey.CPU) |
+          torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradCPU)).raw_repr()
+
+
+@functools.cache
+def _eager_step():
+    from ._torch import _Step
+    return _Step.apply
+
+
 def _run_recorded(keyset, kernel, inputs, params=None):
     """run where autograd looks on."""
+    plain = keyset.raw_repr() == _PLAIN
     if not torch.is_grad_enabled() or not torch._C._any_requires_grad(inputs, params):
+        if plain:
+            return _run(kernel, inputs, params)
         with torch._C._AutoDispatchBelowAutograd():
             return run.redispatch(keyset & torch._C._after_autograd_keyset, kernel, inputs, params)
     given, facts = _given(kernel, inputs, params), _facts(kernel)
@@ -245,6 +260,8 @@ def _run_recorded(keyset, kernel, inputs, params=None):
         if each.requires_grad and not has:
             raise _store.error("UnsupportedError", "it requires grad, and the package has no "
                                "gradient by it", name)
+    if plain and len(given) == len(facts.names):
+        return list(_eager_step()(_module(kernel), facts.names, *given))
     return list(_Run.apply(kernel, len(inputs), *given))
 
 
@@ -343,6 +360,8 @@ class _Slot(torch.autograd.Function):
 def _slot_recorded(keyset, name, h, params, factors=None):
     if torch.is_grad_enabled() and torch._C._any_requires_grad(h, params):
         return _Slot.apply(name, factors, h, *params)
+    if keyset.raw_repr() == _PLAIN:
+        return _slot(name, h, params, factors)
     with torch._C._AutoDispatchBelowAutograd():
         return slot.redispatch(keyset & torch._C._after_autograd_keyset, name, h, params, factors)
 
