@@ -105,14 +105,30 @@ class _Facts:
 
     def __init__(self, kernel):
         module = _module(kernel)
+        self.kernel = kernel
         self.infos = (*module.inputs, *module.params)
         self.names = [info.name for info in self.infos]
         self.gradients = [module._has_gradient(name) for name in self.names]
+        self.all_gradients = all(self.gradients)
         self.counts = len(module.inputs), len(module.params)
         self.dims = module.dims
         self.inputs = [(info, _sizes(info.shape)) for info in self.infos]
         self.outputs = [(getattr(torch, info.dtype), _sizes(info.shape))
                         for info in module.outputs]
+
+    def given(self, inputs, params):
+        """All tensors of a call: the inputs, and the parameters if they are not the package's."""
+        if len(inputs) != self.counts[0] or (params and len(params) != self.counts[1]):
+            raise _store.error("InvalidInputError", f"{len(inputs)} inputs and {len(params or ())} "
+                               f"parameters are given, expected {self.counts[0]} and "
+                               f"{self.counts[1]}", self.kernel)
+        return (*inputs, *(params or ()))
+
+    def check_gradients(self, tensors):
+        for each, name, has in zip(tensors, self.names, self.gradients, strict=False):
+            if each.requires_grad and not has:
+                raise _store.error("UnsupportedError", "it requires grad, and the package has no "
+                                   "gradient by it", name)
 
     def bind(self, tensors):
         """Values of the named dims, which may be symbols; checks types and shapes. tensors: the
@@ -163,16 +179,6 @@ def _check_dim(name, info, size):
 _facts = functools.lru_cache(maxsize=256)(_Facts)
 
 
-def _given(kernel, inputs, params):
-    """All tensors of a call: the inputs, and the parameters if they are not the package's own."""
-    expected = _facts(kernel).counts
-    if len(inputs) != expected[0] or (params and len(params) != expected[1]):
-        raise _store.error("InvalidInputError", f"{len(inputs)} inputs and {len(params or ())} "
-                           f"parameters are given, expected {expected[0]} and {expected[1]}",
-                           kernel)
-    return (*inputs, *(params or ()))
-
-
 def _list(outputs):
     return list(outputs) if isinstance(outputs, tuple) else [outputs]
 
@@ -183,15 +189,21 @@ def _run(kernel, inputs, params=None):
 
 
 def _fake_run(kernel, inputs, params=None):
-    given, facts = _given(kernel, inputs, params), _facts(kernel)
+    facts = _facts(kernel)
+    given = facts.given(inputs, params)
     dims, device = facts.bind(given), given[0].device if given else "cpu"
     return [torch.empty([_size(size, dims) for size in sizes], dtype=dtype, device=device)
             for dtype, sizes in facts.outputs]
 
 
-def _train(kernel, inputs, params):
+def _step(kernel, inputs, params):
+    """Outputs and the runtime's tape."""
     outputs, tape = _module(kernel).forward_train(*inputs, params=params or None)
-    outputs = _list(outputs)
+    return _list(outputs), tape
+
+
+def _train(kernel, inputs, params):
+    outputs, tape = _step(kernel, inputs, params)
     return outputs, _tape_tensor(tape, 0, (*inputs, *params, *outputs))
 
 
@@ -199,52 +211,56 @@ def _fake_train(kernel, inputs, params):
     return _fake_run(kernel, inputs, params), _fake_tape()
 
 
-def _train_backward(kernel, tape, cotangents, inputs, params, outputs, wrt):
-    found = _take_tape(tape, (*inputs, *params, *outputs))
-    if not found:
-        found = [_module(kernel).forward_train(*inputs, params=params or None)[1]]
+def _gradients(kernel, tapes, cotangents, inputs, params, wrt):
+    """tapes: a list, from which the tape is taken; empty: the forward pass is run again."""
+    tape = tapes.pop() if tapes else _step(kernel, inputs, params)[1]
     names = [_facts(kernel).names[i] for i in wrt]
-    gradients = found[0].backward(*cotangents, wrt=names)
-    return [gradients[name] for name in names]
+    found = tape.backward(*cotangents, wrt=names)
+    return [found[name] for name in names]
+
+
+def _train_backward(kernel, tape, cotangents, inputs, params, outputs, wrt):
+    tapes = _take_tape(tape, (*inputs, *params, *outputs))
+    return _gradients(kernel, tapes, cotangents, inputs, params, wrt)
 
 
 def _fake_train_backward(kernel, tape, cotangents, inputs, params, outputs, wrt):
-    tensors = _given(kernel, inputs, params)
+    tensors = _facts(kernel).given(inputs, params)
     return [tensors[i].new_empty(tensors[i].shape) for i in wrt]
 
 
 class _Run(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, kernel, counts, *tensors):
-        inputs, params = tensors[:counts], tensors[counts:]
-        outputs, tape = train(kernel, inputs, params)
+    def forward(ctx, kernel, count, plain, *tensors):
+        inputs, params = tensors[:count], tensors[count:]
+        outputs, tape = (_step if plain else train)(kernel, inputs, params)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*(y for y in outputs if not y.is_floating_point()))
-        ctx.save_for_backward(tape, *tensors, *outputs)
-        ctx.kernel, ctx.counts = kernel, (1 + counts, 1 + len(tensors))
+        # The tape reads this memory: saved, so that PyTorch refuses what was changed since.
+        ctx.save_for_backward(*tensors, *outputs, *(() if plain else (tape,)))
+        ctx.tapes = [tape] if plain else None
+        ctx.kernel, ctx.count = kernel, count
         return tuple(outputs)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *cotangents):
-        saved, (inputs, all) = ctx.saved_tensors, ctx.counts
-        needed = ctx.needs_input_grad[2:]
+        needed, saved, kernel = ctx.needs_input_grad[3:], ctx.saved_tensors, ctx.kernel
+        inputs, params = saved[:ctx.count], saved[ctx.count:len(needed)]
         wrt = [i for i, need in enumerate(needed) if need]
-        found = iter(train_backward(ctx.kernel, saved[0], cotangents, saved[1:inputs],
-                                    saved[inputs:all], saved[all:], wrt))
-        return None, None, *(next(found) if need else None for need in needed)
+        if ctx.tapes is not None:
+            found = _gradients(kernel, ctx.tapes, cotangents, inputs, params, wrt)
+        else:
+            found = train_backward(kernel, saved[-1], cotangents, inputs, params,
+                                   saved[len(needed):-1], wrt)
+        found = iter(found)
+        return None, None, None, *(next(found) if need else None for need in needed)
 
 
-# The keys of tensors in memory, where nothing else looks on: what comes after autograd is the
-# operator's own function, and the dispatcher need not be asked again.
+# The keys of tensors in memory where nothing else looks on: what comes behind autograd is the
+# operator's own function, so that the dispatcher need not be asked again.
 _PLAIN = (torch._C.DispatchKeySet(torch._C.DispatchKey.CPU) |
           torch._C.DispatchKeySet(torch._C.DispatchKey.AutogradCPU)).raw_repr()
-
-
-@functools.cache
-def _eager_step():
-    from ._torch import _Step
-    return _Step.apply
 
 
 def _run_recorded(keyset, kernel, inputs, params=None):
@@ -255,14 +271,11 @@ def _run_recorded(keyset, kernel, inputs, params=None):
             return _run(kernel, inputs, params)
         with torch._C._AutoDispatchBelowAutograd():
             return run.redispatch(keyset & torch._C._after_autograd_keyset, kernel, inputs, params)
-    given, facts = _given(kernel, inputs, params), _facts(kernel)
-    for each, name, has in zip(given, facts.names, facts.gradients, strict=False):
-        if each.requires_grad and not has:
-            raise _store.error("UnsupportedError", "it requires grad, and the package has no "
-                               "gradient by it", name)
-    if plain and len(given) == len(facts.names):
-        return list(_eager_step()(_module(kernel), facts.names, *given))
-    return list(_Run.apply(kernel, len(inputs), *given))
+    facts = _facts(kernel)
+    given = facts.given(inputs, params)
+    if not facts.all_gradients:
+        facts.check_gradients(given)
+    return list(_Run.apply(kernel, len(inputs), plain, *given))
 
 
 run = _define("run", "(str kernel, Tensor[] inputs, Tensor[]? params=None) -> Tensor[]",

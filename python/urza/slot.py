@@ -61,7 +61,8 @@ def _run(slot, step, h, params, factors, learns):
     done, y = slot.forward(step, h, params, factors, None, learns), None
     if done is None:
         y = torch.empty_like(h, memory_format=torch.contiguous_format)
-        done = slot.forward(step, h, params, factors, y, learns)
+        # The tape keeps what it is given. y will have the tape in its history: a circle.
+        done = slot.forward(step, h, params, factors, y.detach() if learns else y, learns)
     is_host, tape = done
     return h if is_host else y, tape
 
