@@ -381,7 +381,7 @@ class Ops(Case):
                 return y if self.training else y * 3
         x, module = torch.randn(2, 4), Moded()
         net = nn.Sequential(urza.compile(module, (x,)))
-        run = torch.compile(net, backend="eager", fullgraph=True)
+        run = torch.compile(net, backend=BACKENDS[-1], fullgraph=True)
         torch.testing.assert_close(run(x), module(x), **NEAR)
         with self.assertRaisesRegex(Exception, "another mode"):
             net.eval()
@@ -393,6 +393,33 @@ class Ops(Case):
             run(x)
         with torch.autocast("cpu", torch.bfloat16), self.assertRaisesRegex(Exception, "autocast"):
             run(x)
+
+    def test_arguments(self):
+        """Nested, by names, numbers; results too; a weight under two names."""
+        class Nested(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.up, self.down = nn.Linear(4, 4), nn.Linear(4, 4)
+                self.down.weight = self.up.weight
+
+            def forward(self, x, more, scale=2.0):
+                a, b = more["ab"]
+                return {"s": self.down(torch.tanh(self.up(x))) + a * scale, "t": (b * 2,)}
+        x, a, b = (torch.randn(3, 4) for _ in range(3))
+        module = Nested()
+        net = urza.compile(module, (x, {"ab": (a, b)}, 2.0))
+        for run in (torch.compile(net, backend=BACKENDS[-1], fullgraph=True),
+                    torch.export.export(net, (x, {"ab": (a, b)}, 2.0)).module()):
+            found = []
+            for each in (run, module):
+                module.zero_grad()
+                y = each(x, {"ab": (a, b)}, 2.0)
+                y["s"].square().sum().backward()
+                found.append((y["s"], y["t"][0], *(p.grad for p in module.parameters())))
+            for got, expected in zip(*found, strict=True):
+                torch.testing.assert_close(got, expected, **NEAR)
+        run = torch.compile(net, backend="eager", fullgraph=True)
+        torch.testing.assert_close(run(x, more={"ab": (a, b)}, scale=2.0)["s"], found[1][0], **NEAR)
 
     # Slots in graphs.
 
