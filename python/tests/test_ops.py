@@ -383,9 +383,11 @@ class Ops(Case):
         net = nn.Sequential(urza.compile(module, (x,)))
         run = torch.compile(net, backend=BACKENDS[-1], fullgraph=True)
         torch.testing.assert_close(run(x), module(x), **NEAR)
-        with self.assertRaisesRegex(Exception, "another mode"):
-            net.eval()
+        net.eval()
+        with self.assertRaisesRegex(Exception, "in this mode .* yet: call it once outside"):
             run(x)
+        net(x)
+        torch.testing.assert_close(run(x), module.eval()(x), **NEAR)
         net.train()
         with torch.no_grad():
             net[0].shift.add_(1)
@@ -420,6 +422,41 @@ class Ops(Case):
                 torch.testing.assert_close(got, expected, **NEAR)
         run = torch.compile(net, backend="eager", fullgraph=True)
         torch.testing.assert_close(run(x, more={"ab": (a, b)}, scale=2.0)["s"], found[1][0], **NEAR)
+
+    def test_training_mode(self):
+        """Statistics of batches are written, as by PyTorch, and dropout draws in each call."""
+        reference = Net(nn.Sequential(nn.Linear(32, 32), nn.BatchNorm1d(32), nn.Linear(32, 32)))
+        net = copy.deepcopy(reference)
+        net.inner = urza.compile(net.inner, (torch.randn(8, 32),), dynamic_shapes=(
+            {0: torch.export.Dim("batch", min=2, max=256)},))
+        net.eval()
+        net(torch.randn(2, 16))
+        counter = CompileCounterWithBackend(BACKENDS[-1])
+        run = torch.compile(net, backend=counter, fullgraph=True, dynamic=True)
+        for step in range(5):
+            for each in (net, reference):
+                each.train(step < 3)
+            found, x = [], torch.randn(4 + step, 16)
+            for each, call in ((net, run), (reference, reference)):
+                each.zero_grad()
+                y = call(x) * call(x + 1)  # two forward passes before the backward pass
+                y.square().sum().backward()
+                found.append((y, *(p.grad for p in each.parameters()), *each.buffers()))
+            for got, expected in zip(*found, strict=True):
+                torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+        self.assertEqual(counter.frame_count, 2)
+
+        drop = urza.compile(nn.Dropout(0.5), (torch.ones(64, 64),))
+        run = torch.compile(drop, backend=BACKENDS[-1], fullgraph=True)
+        ones = torch.ones(64, 64).requires_grad_()
+        torch.manual_seed(3)
+        y, other = run(ones), run(ones)
+        torch.manual_seed(3)
+        self.assertTrue(torch.equal(run(ones), y))
+        self.assertFalse(torch.equal(other, y))
+        self.assertAlmostEqual(y.mean().item(), 1, delta=0.1)  # of 4096: six deviations
+        y.sum().backward()
+        self.assertTrue(torch.equal(ones.grad, y))
 
     # Slots in graphs.
 

@@ -264,9 +264,8 @@ class _Mode:
         count = len(inputs)
         outputs = torch.ops.urza.run(self._kernel, given[:count],
                                      given[count:] if self._has_backward else None)
-        with torch.no_grad():
-            for place, value in zip(self.changes, outputs[self.results:], strict=True):
-                tensors[place].copy_(value)
+        for place, value in zip(self.changes, outputs[self.results:], strict=True):
+            tensors[place].copy_(value.detach())
         return outputs[0] if self._out_spec.is_leaf() else \
             pytree.tree_unflatten(outputs[:self.results], self._out_spec)
 
