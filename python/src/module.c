@@ -254,6 +254,13 @@ static PyObject *module_param_bytes(PyObject *self, PyObject *index)
     return PyBytes_FromStringAndSize(urza_param_data(module, (uint32_t)i), bytes);
 }
 
+static PyObject *module_has_gradient(PyObject *self, PyObject *name)
+{
+    const char *text = PyUnicode_AsUTF8AndSize(name, NULL);
+    return text ? PyBool_FromLong(urza_has_gradient(((struct module_object *)self)->module, text))
+                : NULL;
+}
+
 static PyMethodDef module_methods[] = {
     {"stats", get_stats, METH_NOARGS,
      "stats()\n--\n\nA dictionary of counts: calls, native_calls, fallback_calls, launches, …"},
@@ -264,6 +271,7 @@ static PyMethodDef module_methods[] = {
      "params: all parameters, a dictionary by names or a list in the order of module.params; None: "
      "the package's own."},
     {"_param_bytes", module_param_bytes, METH_O, NULL},
+    {"_has_gradient", module_has_gradient, METH_O, NULL},
     {"__copy__", module_copy, METH_NOARGS, NULL},
     {"__deepcopy__", module_copy, METH_O, NULL},
     {NULL, NULL, 0, NULL},

@@ -66,6 +66,12 @@ def load(package, client=None, threads=1, trust=(), allow_unsigned=False):
         trusts (`urza keys`); each 64 hexadecimal digits.
     allow_unsigned: accept packages that nobody signed; a signature must still be right.
     """
+    module = _load(package, client, threads, trust, allow_unsigned)
+    _store.loaded[module.kernel_id] = module
+    return module
+
+
+def _load(package, client, threads, trust, allow_unsigned):
     keys = _keys(trust)
     if isinstance(threads, bool) or not isinstance(threads, int):
         raise TypeError("threads is a number")

@@ -8,9 +8,11 @@ A package in the folder is verified whenever it is read, so nothing rests on who
 import os
 import re
 import tempfile
+import weakref
 
 from . import _urza
 
+loaded = weakref.WeakValueDictionary()  # packages that this process has, by id; the newest of each
 ID = re.compile(r"kernel-[0-9a-f]{64}")
 
 

@@ -2,7 +2,7 @@
 taken out. Imports PyTorch; docs/python.md has the part for users."""
 import torch
 
-from . import _urza, load
+from . import _ops, _urza, load
 
 WITHOUT_SEED = ("DORMANT", "PRUNED", "EMBARGOED", "RESETTING")
 
@@ -61,7 +61,8 @@ def _run(slot, step, h, params, factors, learns):
     done, y = slot.forward(step, h, params, factors, None, learns), None
     if done is None:
         y = torch.empty_like(h, memory_format=torch.contiguous_format)
-        done = slot.forward(step, h, params, factors, y, learns)
+        # The tape keeps what it is given. y will have the tape in its history: a circle.
+        done = slot.forward(step, h, params, factors, y.detach() if learns else y, learns)
     is_host, tape = done
     return h if is_host else y, tape
 
@@ -81,6 +82,7 @@ class Slot(torch.nn.Module):
         self._slot = _urza._Slot(name=name, blend=blend, through=not isolate, **options)
         self._given = (blend, isolate, name, options)
         self._ticks = 0
+        self._handle = _ops.add_slot(self)
         self._seed = None  # the name of the one whose parameters are here
         self._order = ()
         self.seeds = torch.nn.ModuleDict()
@@ -107,13 +109,28 @@ class Slot(torch.nn.Module):
 
     def forward(self, h, factors=None):
         """factors: of alpha, one for each row of h; rows with 0 are h."""
+        if torch.compiler.is_compiling():
+            return self._traced(h, factors)
         if self._slot.state in WITHOUT_SEED:
             return h
         params = self._order
         if torch.is_grad_enabled() and (h.requires_grad or any(p.requires_grad for p in params)):
             return _Call.apply(self._slot, self._ticks, factors, h, *params)
         with torch.no_grad():
-            return _run(self._slot, self._ticks, h, params, factors, False)[0]
+            return self._run(h, params, factors, False)[0]
+
+    def _traced(self, h, factors):
+        """An operator that looks at the state when it runs, so that no state is part of a graph,
+        but whether there is a seed, whose parameters are arguments."""
+        if torch.compiler.is_exporting():
+            raise RuntimeError("a program that has a urza.Slot in it cannot be exported: its state "
+                               "and its ticks are this process's")
+        if self._seed is None:
+            return h
+        return torch.ops.urza.slot(self._handle, h, self._order, factors)
+
+    def _run(self, h, params, factors, learns):
+        return _run(self._slot, self._ticks, h, params, factors, learns)
 
     def tick(self, loss=None, *, gain=None, host_norm=0.0, host_parameters=0):
         """Once for each step of the optimizer; returns the state. loss is for a governor and not

@@ -294,7 +294,7 @@ static bool names_of(struct job *job, const struct graph *graph, const char *lis
             VEC_PUSH(job->arena, &names, without_alias(job, arena_strndup(job->arena, at, size)));
         at += size + (at[size] == ',');
     }
-    *out = (struct grad_training){names.items, names.count};
+    *out = (struct grad_training){.wrt = names.items, .wrt_count = names.count};
     if (names.count > 0)
         return true;
     return list ? fail(err, ERR_USAGE, "'%s' names nothing to differentiate", list)
@@ -317,8 +317,10 @@ static bool add_training(struct job *job, const struct graph *graph, struct erro
     options.observer = NULL;
     options.kernels_only = true;
     const struct compile_source source = {.graph = step};
-    if (!names_of(job, graph, job->options->wrt, &training, err) ||
-        !grad_training_graph(step, job->arena, graph, &training, err) ||
+    if (!names_of(job, graph, job->options->wrt, &training, err))
+        return fail_at(err, "the backward pass");
+    training.updates = job->blueprint ? job->blueprint->running_count : 0;
+    if (!grad_training_graph(step, job->arena, graph, &training, err) ||
         !compile_graph(&source, &options, job->arena, &result, err))
         return fail_at(err, "the backward pass");
     if (result.dump)
@@ -413,7 +415,8 @@ static bool become_step(struct job *job, struct blueprint *blueprint, struct err
                                          .wrt_count = trained.wrt_count,
                                          .running = running,
                                          .running_count = count,
-                                         .training = job->options->training,
+                                         .training = job->options->training || count > 0 ||
+                                                     blueprint->draws,
                                          .reads_step = blueprint->draws};
     struct step_spec *spec = ARENA_NEW(job->arena, struct step_spec);
     if (!step_graph(step, job->arena, &blueprint->graph, &request, spec, err))

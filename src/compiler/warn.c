@@ -2,6 +2,7 @@
  * those that are found in the graph as it was read, before passes remove what is not needed. */
 #include "base/strbuf.h"
 #include "compiler/compile_priv.h"
+#include "compiler/import/import.h"
 #include "graph/element.h"
 
 struct uses {
@@ -36,6 +37,15 @@ static bool has_dynamic_dim(const struct graph *graph, value_id value)
     return false;
 }
 
+/* Whether an output is the next value of a param: a caller that gives params has it change. */
+static bool is_update(const struct job *job, const char *output)
+{
+    for (uint32_t i = 0; job->blueprint && i < job->blueprint->running_count; i++)
+        if (strcmp(job->blueprint->running[i].output, output) == 0)
+            return true;
+    return false;
+}
+
 void job_warn(struct job *job, const struct graph *graph)
 {
     struct uses uses = find_uses(graph, job->arena);
@@ -56,7 +66,8 @@ void job_warn(struct job *job, const struct graph *graph)
     }
     for (uint32_t i = 0; i < graph->outputs.count; i++) {
         const struct graph_output *output = &graph->outputs.items[i];
-        if (uses.changes[output->value] || has_dynamic_dim(graph, output->value))
+        if (uses.changes[output->value] || has_dynamic_dim(graph, output->value) ||
+            is_update(job, output->name))
             continue;
         strbuf_printf(&text, "output '%s' is the same on every call: it depends on no input",
                       output->name);

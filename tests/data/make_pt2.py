@@ -273,6 +273,42 @@ class Unseen(nn.Module):
         return y * x
 
 
+class Trained(nn.Module):
+    """In training mode: statistics of two batch norms, of which one is called twice, a count, and
+    an average that is read after it was written."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.first = nn.Conv2d(2, 3, 2), nn.BatchNorm2d(3, momentum=0.3)
+        self.second = nn.BatchNorm1d(3, eps=1e-2)
+        self.register_buffer("calls", torch.tensor([4, 5], dtype=torch.int32))
+        self.register_buffer("average", torch.ones(3))
+
+    def forward(self, x):
+        y = torch.relu(self.first(self.conv(x))).mean((2, 3))
+        with torch.no_grad():
+            self.calls += 1
+            self.average.mul_(0.5).add_(y.mean(0))
+        self.calls[1:].mul_(2)
+        return self.second(self.second(y) * self.average)
+
+
+class Dropped(nn.Module):
+    """All that draws random numbers in training mode, with rates that a test knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 4, 2, dropout=0.5)
+
+    def forward(self, x):
+        y = F.dropout(torch.ones_like(x), 0.25, True)
+        z = F.dropout2d(torch.ones_like(x), 0.5, True)
+        a = F.alpha_dropout(x, 0.25, True) + F.feature_alpha_dropout(x, 0.25, True)
+        q = x[:, 0]
+        attended = F.scaled_dot_product_attention(q, q, q, dropout_p=0.5)
+        return y, z, a, attended, self.lstm(q)[0]
+
+
 class Frequent(nn.Module):
     def __init__(self):
         super().__init__()
@@ -399,6 +435,30 @@ def write_gradients(folder, name, model, example, decomposed=False):
     numpy.save(folder / f"{name}.grad.npy", torch.cat(gradients).numpy())
 
 
+def write_training(folder, name, model, example, decomposed=False):
+    """NAME.out.npy: the results in training mode and then the buffers, one behind the other, in the
+    order of the archive's."""
+    if sys.argv[2:] and name not in sys.argv[2:]:
+        return
+    program = torch.export.export(model.train(), (example,))
+    names = [spec.target for spec in program.graph_signature.input_specs
+             if spec.target in dict(model.named_buffers())]
+    if decomposed:
+        program = program.run_decompositions()
+        names = list(program.graph_signature.buffers_to_mutate.values())
+    for node in program.graph.nodes:
+        for key in ("stack_trace", "nn_module_stack", "torch_fn", "from_node"):
+            node.meta.pop(key, None)
+    torch.export.save(program, folder / f"{name}.pt2")
+    numpy.save(folder / f"{name}.in.npy", example.numpy())
+    if name == "dropped":
+        return
+    with torch.no_grad():
+        found = [model(example).flatten()]
+        found += [model.get_buffer(each).flatten().float() for each in names]
+        numpy.save(folder / f"{name}.out.npy", torch.cat(found).numpy())
+
+
 def write_pickled(folder, name, source):
     """source.pt2 in the layout of PyTorch 2.6 to 2.8: weights in files of torch.save."""
     program = torch.export.load(folder / f"{source}.pt2")
@@ -445,6 +505,10 @@ def main():
     write_gradients(folder, "learned", Learned(), torch.tensor(
         [-6.0, -3, -2, -1, -0.5, -0.0, 0.0, 0.5, 1, 2, 3, 6, 0.25, 0, 0, 21]))
     write_gradients(folder, "decomposed", Decomposed(), torch.randn(5), True)
+    trained = Trained()
+    write_training(folder, "trained", copy.deepcopy(trained), torch.randn(4, 2, 3, 3))
+    write_training(folder, "functional", copy.deepcopy(trained), torch.randn(4, 2, 3, 3), True)
+    write_training(folder, "dropped", Dropped(), torch.randn(8, 8, 4, 4))
     if not sys.argv[2:]:
         write_pickled(folder, "pickled", "conv")
 

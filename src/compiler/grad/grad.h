@@ -54,12 +54,14 @@ bool grad_block_graph(struct graph *to, struct arena *arena, const struct graph 
 /* A block with its backward pass, as one graph, which training runs in two parts.
  *
  * Inputs: those of the block; its params, as inputs; and for each float output NAME that hangs on
- * what is differentiated an input "cotangent.NAME" of its shape. Outputs: those of the block, and
- * "grad.NAME" for each input and param that is differentiated. No params: what changes from step to
- * step is read where it lies. */
+ * what is differentiated, next values of params apart, an input "cotangent.NAME" of its shape.
+ * Outputs: those of the block, and "grad.NAME" for each input and param that is differentiated. No
+ * params: what changes from step to step is read where it lies. */
 struct grad_training {
     const char *const *wrt; /* names of inputs and params; NULL: all that are floats */
     uint32_t wrt_count;
+    uint32_t updates; /* how many of the last outputs are next values of params, which have no
+                         cotangents */
 };
 /* *to is initialised in the arena. ERR_BLUEPRINT where a name is unknown or no float, no output
  * hangs on anything that is differentiated, a name is taken, or as grad_add. */

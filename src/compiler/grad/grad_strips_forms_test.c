@@ -330,7 +330,8 @@ static uint32_t look(struct arena *arena, const struct building *g, enum stored 
 {
     struct graph training, gradients;
     struct error err = {0};
-    const struct grad_training asked = {g->form->wrt ? &g->form->wrt : NULL, g->form->wrt ? 1 : 0};
+    const struct grad_training asked = {.wrt = g->form->wrt ? &g->form->wrt : NULL,
+                                        .wrt_count = g->form->wrt ? 1 : 0};
     if (!grad_training_graph(&training, arena, g->b.graph, &asked, &err) ||
         !graph_verify(&training, &err))
         fail_msg("%s: %s: %s", g->form->what, err.place, err.message);

@@ -403,10 +403,11 @@ static void test_refusals(void **state)
                                "%3 = floor %1 : f32[3]\n"
                                "output \"y\" %3\n";
     const char *x = "x", *i = "i", *z = "z", *twice[] = {"x", "x"};
-    expect_refused(text, &(struct grad_training){&x, 1}, "no output hangs");
-    expect_refused(text, &(struct grad_training){&i, 1}, "only floats");
-    expect_refused(text, &(struct grad_training){&z, 1}, "no input or parameter is called 'z'");
-    expect_refused(text, &(struct grad_training){twice, 2}, "twice");
+    expect_refused(text, &(struct grad_training){.wrt = &x, .wrt_count = 1}, "no output hangs");
+    expect_refused(text, &(struct grad_training){.wrt = &i, .wrt_count = 1}, "only floats");
+    expect_refused(text, &(struct grad_training){.wrt = &z, .wrt_count = 1},
+                   "no input or parameter is called 'z'");
+    expect_refused(text, &(struct grad_training){.wrt = twice, .wrt_count = 2}, "twice");
     static const char loop[] =
         "graph \"g\"\n"
         "%1 = input \"x\" : f32[]\n"

@@ -102,7 +102,8 @@ bool grad_backward(const struct point *p, struct sides *out, struct interp_tenso
                    struct error *err)
 {
     struct graph training;
-    const struct grad_training asked = {p->wrt ? &p->wrt : NULL, p->wrt ? 1 : 0};
+    const struct grad_training asked = {.wrt = p->wrt ? &p->wrt : NULL,
+                                        .wrt_count = p->wrt ? 1 : 0};
     if (!grad_training_graph(&training, p->arena, p->graph, &asked, err) ||
         !graph_verify(&training, err))
         return false;

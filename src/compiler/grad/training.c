@@ -120,7 +120,7 @@ static bool add_cotangents(struct joining *j)
         for (uint32_t i = 0; can && i < n->operand_count; i++)
             hangs[v] |= hangs[n->operands[i]];
     }
-    for (uint32_t i = 0; i < g->outputs.count; i++) {
+    for (uint32_t i = 0; i + j->training->updates < g->outputs.count; i++) {
         const struct graph_output *output = &g->outputs.items[i];
         const struct node *n = graph_node(g, output->value);
         if (!hangs[output->value])

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "compiler/import/pt2/aten_detach_priv.h"
+#include "compiler/import/pt2/pt2_training_priv.h"
 
 #define PREFIX "torch.ops.aten."
 #define MAX_TARGET 128
@@ -85,6 +86,14 @@ static const struct aten_op *op_of(struct item *item)
     return find_op(item->base);
 }
 
+bool aten_aliases(const char *target, bool *out_in_place)
+{
+    struct item item = {.target = target};
+    const struct aten_op *op = op_of(&item);
+    *out_in_place = op && item.in_place;
+    return op && (item.in_place || op->storage != ATEN_OWN);
+}
+
 /* Calls f for the name of each result, in order; a result that is a list gives one call for each
  * element. */
 static bool each_result(const json_t *node,
@@ -127,7 +136,7 @@ static bool name_result(void *user, uint32_t index, const char *name, struct err
     struct pt2_name entry = {.refused = n->call->refused};
     if (!name)
         return true; /* no result, or an integer, which size_call names */
-    if (index < n->call->out_count)
+    if (index < n->call->out_count && n->call->out[index] != VALUE_NONE)
         entry.value = n->call->out[index];
     else if (!entry.refused)
         entry.why = "a result that is not computed";
@@ -177,7 +186,8 @@ static bool write_into(struct aten_call *c, uint32_t operand)
     struct pt2_name *entry = &c->p->entries.items[operand];
     if (entry->dim != DIM_NONE)
         return aten_refuse(c, "a number that is written to");
-    if (c->op->storage == ATEN_OWN) {
+    bool dropped = c->op->storage == ATEN_SAME && c->out[0] != entry->value;
+    if (c->op->storage == ATEN_OWN || dropped) {
         c->out[0] = b_cast(c->b, c->out[0], aten_type(c, entry->value));
         return c->out[0] != VALUE_NONE && aten_write_unseen(c, operand) &&
                pt2_write(c->p, operand, c->out[0], c->b->err);
@@ -226,8 +236,7 @@ static void mark_refused(struct pt2 *p, const struct item *item, const char *why
 static bool translate(struct aten_call *c, const struct item *item, const uint32_t *operand)
 {
     bool ok = c->op->translate(c);
-    for (uint32_t i = 0; i < c->out_count && ok; i++)
-        ok = c->out[i] != VALUE_NONE;
+    ok = ok && (c->out_count == 0 || c->out[0] != VALUE_NONE) && !aten_failed(c);
     ok = ok && check_arguments(c);
     return ok && item->in_place && operand ? write_into(c, *operand) : ok;
 }

@@ -42,13 +42,17 @@ void aten_detach_results(struct aten_call *c, const uint32_t *operand)
     }
 }
 
-/* Whether a value hangs on a float that may be differentiated. */
+/* Whether a value hangs on a float that may be differentiated: an input, or a param that is
+ * trained. */
 static bool has_gradient(const struct pt2 *p, value_id value)
 {
     bool *has = ARENA_ARRAY(p->arena, bool, value + 1);
+    for (uint32_t i = 0; i < p->graph->params.count; i++)
+        if (p->graph->params.items[i] <= value && !p->frozen.items[i])
+            has[p->graph->params.items[i]] = true;
     for (value_id v = 1; v <= value; v++) {
         const struct node *n = graph_node(p->graph, v);
-        has[v] = (n->prim == PRIM_INPUT || n->prim == PRIM_PARAM) && dtype_is_float(n->dtype);
+        has[v] = (has[v] || n->prim == PRIM_INPUT) && dtype_is_float(n->dtype);
         bool passes = dtype_is_float(n->dtype) && n->prim != PRIM_DETACH;
         for (uint32_t i = 0; i < n->operand_count && passes; i++)
             has[v] |= has[n->operands[i]];

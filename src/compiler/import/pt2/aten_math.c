@@ -81,8 +81,9 @@ static bool expand_all(struct aten_call *c, const char *op, const value_id *in, 
     uint32_t count = read_attrs(c, attrs);
     if (aten_failed(c) || c->refused)
         return false;
-    return op_expand(c->b, op_find(op), &(struct op_arguments){in, in_count, attrs, count, false},
-                     c->out, &c->out_count, c->b->err);
+    return op_expand(c->b, op_find(op),
+                     &(struct op_arguments){in, in_count, attrs, count, c->training}, c->out,
+                     &c->out_count, c->b->err);
 }
 
 bool aten_expand_row(struct aten_call *c, const char *op)
@@ -109,8 +110,9 @@ value_id aten_expand(struct aten_call *c, const char *op, const value_id *in, ui
         attr_count++;
     if (aten_failed(c) || in[0] == VALUE_NONE)
         return VALUE_NONE;
-    if (!op_expand(c->b, op_find(op), &(struct op_arguments){in, count, attrs, attr_count, false},
-                   out, &out_count, c->b->err))
+    if (!op_expand(c->b, op_find(op),
+                   &(struct op_arguments){in, count, attrs, attr_count, c->training}, out,
+                   &out_count, c->b->err))
         return VALUE_NONE;
     return out[0];
 }
@@ -328,11 +330,4 @@ bool aten_to(struct aten_call *c)
 bool aten_identity(struct aten_call *c)
 {
     return aten_return(c, aten_in(c, "self"));
-}
-
-bool aten_dropout(struct aten_call *c)
-{
-    if (aten_bool(c, "train", true) && aten_float(c, "p", 0.5) > 0)
-        return aten_refuse(c, "the model was exported in training mode; call .eval() first");
-    return aten_return(c, aten_in(c, aten_has(c, "input") ? "input" : "self"));
 }

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "compiler/import/pt2/pt2_priv.h"
+#include "compiler/import/pt2/aten_detach_priv.h"
+#include "compiler/import/pt2/pt2_training_priv.h"
 
 bool aten_baddbmm(struct aten_call *c)
 {
@@ -58,12 +59,32 @@ bool aten_convolution(struct aten_call *c)
     return ok;
 }
 
-/* Without running statistics, the statistics of the batch are used, in training mode or not. */
+/* Without running statistics, the statistics of the batch are used, in training mode or not. In
+ * training mode running ones get their next values, which functional calls have as results and
+ * others write to them. */
 bool aten_batch_norm(struct aten_call *c)
 {
-    if (aten_bool(c, "training", false) && aten_has(c, "running_mean"))
-        return aten_refuse(c, "the model was exported in training mode; call .eval() first");
-    return aten_expand_row(c, c->op->with);
+    static const char *const running[] = {"running_mean", "running_var"};
+    const bool functional = strstr(c->op->name, "functional") != NULL;
+    c->training = aten_bool(c, "training", false);
+    if (!c->training)
+        return aten_expand_row(c, c->op->with);
+    const struct aten_op *row = c->op;
+    struct aten_op op = *row;
+    op.attrs = "eps momentum";
+    c->op = &op;
+    bool ok = aten_expand_row(c, op.with);
+    c->op = row;
+    if (!ok || c->out_count < 3)
+        return ok;
+    const value_id next[2] = {c->out[1], c->out[2]};
+    c->out[1] = c->out[2] = VALUE_NONE;
+    for (uint32_t i = 0; i < 2 && ok && !functional; i++)
+        ok = aten_write_argument(c, running[i], next[i]);
+    for (uint32_t i = 0; i < 2 && functional; i++)
+        c->out[3 + i] = aten_detached(c->b, next[i]);
+    c->out_count = functional ? 5 : 1;
+    return ok;
 }
 
 /* Heads and batch dims of k and v are broadcast to those of q; a single head of k and v becomes
@@ -72,11 +93,10 @@ bool aten_attention(struct aten_call *c)
 {
     struct builder *b = c->b;
     value_id in[] = {aten_in(c, "query"), aten_in(c, "key"), aten_in(c, "value"),
-                     aten_in(c, "attn_mask")};
+                     aten_in(c, "attn_mask"), VALUE_NONE};
     bool grouped = aten_bool(c, "enable_gqa", false);
+    double rate = aten_float(c, "dropout_p", 0);
     dim_id one = b_dim_const(b, 1), shape[LIMIT_RANK];
-    if (aten_float(c, "dropout_p", 0) > 0)
-        return aten_refuse(c, "dropout");
     if (in[0] == VALUE_NONE || in[1] == VALUE_NONE || in[2] == VALUE_NONE || aten_failed(c))
         return false;
     const struct node q = *b_node(b, in[0]);
@@ -103,11 +123,17 @@ bool aten_attention(struct aten_call *c)
     struct op_value attrs[] = {
         {.name = "is_causal", .kind = OP_BOOL, .i = aten_bool(c, "is_causal", false)},
         {.name = "enable_gqa", .kind = OP_BOOL, .i = grouped},
+        {.name = "dropout_p", .kind = OP_FLOAT, .f = rate},
         {.name = aten_has(c, "scale") ? "scale" : NULL,
          .kind = OP_FLOAT,
          .f = aten_float(c, "scale", 1)},
         {0}};
     uint32_t count = in[3] == VALUE_NONE ? 3 : 4;
+    c->training = rate > 0;
+    if (c->training) {
+        in[4] = aten_seed(c);
+        count = 5;
+    }
     return aten_return(c, aten_expand(c, "scaled_dot_product_attention", in, count, attrs));
 }
 

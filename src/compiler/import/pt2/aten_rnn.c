@@ -3,7 +3,7 @@
  * the first one. The steps are trips of a loop (graph/loops.h); up to UNROLLED are unrolled. */
 #include <string.h>
 
-#include "compiler/import/pt2/pt2_priv.h"
+#include "compiler/import/pt2/pt2_training_priv.h"
 #include "graph/loops.h"
 
 #define UNROLLED 2 /* most steps that are unrolled, as in ONNX's reader */
@@ -201,8 +201,7 @@ static bool run_rnn(struct aten_call *c, step_fn *step, int64_t gates)
     struct rnn r = {.c = c, .step = step, .is_lstm = step == lstm_step, .gates = gates};
     if (aten_has(c, "batch_sizes"))
         return aten_refuse(c, "packed sequences");
-    if (aten_bool(c, "train", false) && aten_float(c, "dropout", 0) > 0)
-        return aten_refuse(c, "the model was exported in training mode; call .eval() first");
+    double rate = aten_bool(c, "train", false) ? aten_float(c, "dropout", 0) : 0;
     value_id x = aten_in(c, "input");
     if (x == VALUE_NONE || !read_rnn(&r, x))
         return false;
@@ -212,6 +211,8 @@ static bool run_rnn(struct aten_call *c, step_fn *step, int64_t gates)
         if (r.bidirectional)
             both[1] = run_direction(&r, x, true);
         x = r.bidirectional ? b_concat(b, both, 2, -1) : both[0];
+        if (i + 1 < r.layers)
+            x = aten_drop(c, x, rate);
     }
     if (aten_failed(c))
         return false;

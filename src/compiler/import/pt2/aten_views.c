@@ -10,6 +10,7 @@
  * storage of its own, in the same family as its operand's. After a write to one storage of a family
  * the contents of the others are not known (lost), and their names cannot be read any more. */
 #include "compiler/import/pt2/aten_detach_priv.h"
+#include "compiler/import/pt2/pt2_training_priv.h"
 
 #define MAX_VIEWS 64 /* depth of views of views; a deeper view counts as one that may be a copy */
 #define LOST "a view of a tensor that is written to later"
@@ -190,4 +191,18 @@ bool pt2_write(struct pt2 *p, uint32_t at, value_id value, struct error *err)
     }
     p->storages.items[storage].version = version;
     return true;
+}
+
+bool aten_write_argument(struct aten_call *c, const char *name, value_id value)
+{
+    const char *kind;
+    const json_t *arg = aten_arg(c, name, &kind);
+    const char *tensor = json_string_value(json_object_get(arg, "name"));
+    const struct pt2_name *entry = tensor ? pt2_find(c->p, tensor, c->b->err) : NULL;
+    if (!entry || value == VALUE_NONE)
+        return aten_failed(c) ? false
+                              : b_fail(c->b, ERR_BLUEPRINT, "'%.60s' is no tensor to write to",
+                                       name) != VALUE_NONE;
+    return pt2_write(c->p, (uint32_t)(entry - c->p->entries.items), aten_detached(c->b, value),
+                     c->b->err);
 }

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/strbuf.h"
-#include "compiler/import/pt2/pt2_priv.h"
+#include "compiler/import/pt2/pt2_training_priv.h"
 
 void pt2_refuse(struct pt2 *p, const char *what, const char *why)
 {
@@ -47,8 +47,7 @@ bool pt2_add(struct pt2 *p, const char *name, const struct pt2_name *entry, stru
     return true;
 }
 
-/* The name in the module of the weight that an input_spec describes; NULL: it is not a weight. */
-static const char *weight_name(const json_t *spec)
+const char *pt2_weight_name(const json_t *spec)
 {
     static const char *const kinds[][2] = {{"parameter", "parameter_name"},
                                            {"buffer", "buffer_name"},
@@ -61,7 +60,7 @@ static const char *weight_name(const json_t *spec)
     return NULL;
 }
 
-static bool is_input(const struct pt2 *p, const char *name)
+bool pt2_is_input(const struct pt2 *p, const char *name)
 {
     for (uint32_t i = 0; i < p->graph->inputs.count; i++)
         if (strcmp(graph_node(p->graph, p->graph->inputs.items[i])->attrs->name, name) == 0)
@@ -79,10 +78,11 @@ static bool requires_grad(const struct pt2 *p, const char *label)
 }
 
 /* Makes a param; a number that is no parameter and a small tensor of integers become constants,
- * because they may decide shapes. */
+ * because they may decide shapes, unless the program writes to them. */
 static value_id make_weight(struct pt2 *p, const json_t *spec, const char *label, struct error *err)
 {
-    const char *name = weight_name(spec);
+    const char *name = pt2_weight_name(spec);
+    uint32_t written;
     bool parameter = json_object_get(spec, "parameter") != NULL;
     struct builder b = {.graph = p->graph, .err = err};
     struct import_tensor tensor = {.name = NULL};
@@ -91,12 +91,13 @@ static value_id make_weight(struct pt2 *p, const json_t *spec, const char *label
         return VALUE_NONE;
     bool small = tensor.bytes / dtype_bytes(tensor.dtype) <= LIMIT_LITERAL_ELEMENTS;
     bool trained = parameter && dtype_is_float(tensor.dtype);
+    trained |= strmap_find(&p->training->written, label, &written);
     if (small && (tensor.rank == 0 || !dtype_is_float(tensor.dtype)) && !trained)
         return b_literal(&b, tensor.dtype, tensor.shape, tensor.rank, tensor.data);
     for (uint32_t i = 0; i < tensor.rank; i++)
         shape[i] = b_dim_const(&b, tensor.shape[i]);
-    value_id value = graph_param(p->graph, is_input(p, name) ? label : name, tensor.dtype, shape,
-                                 tensor.rank, err);
+    value_id value = graph_param(p->graph, pt2_is_input(p, name) ? label : name, tensor.dtype,
+                                 shape, tensor.rank, err);
     if (value != VALUE_NONE) {
         VEC_PUSH(p->arena, &p->param_data, arena_memdup(p->arena, &tensor, sizeof tensor));
         VEC_PUSH(p->arena, &p->frozen, !parameter || !requires_grad(p, label));
@@ -114,9 +115,9 @@ struct pt2_name *pt2_find(struct pt2 *p, const char *name, struct error *err)
     if (!entry->spec)
         return entry;
     const json_t *spec = entry->spec;
-    const char *weight = weight_name(spec);
+    const char *weight = pt2_weight_name(spec);
     entry->spec = NULL;
-    entry->value = make_weight(p, spec, name, &failure);
+    entry->value = entry->first = make_weight(p, spec, name, &failure);
     entry->refused = entry->value == VALUE_NONE;
     if (failure.code == ERR_UNSUPPORTED) {
         pt2_refuse(p, weight, failure.message);
@@ -162,7 +163,7 @@ static bool user_input(struct pt2 *p, const json_t *arg, struct error *err)
             pt2_refuse(p, "input", "it is no tensor");
         return true;
     }
-    entry.value = read_input(p, name, &failure);
+    entry.value = entry.first = read_input(p, name, &failure);
     entry.refused = entry.value == VALUE_NONE;
     if (failure.code == ERR_UNSUPPORTED) {
         pt2_refuse(p, "input", failure.message);
@@ -207,7 +208,7 @@ bool pt2_inputs(struct pt2 *p, struct error *err)
         if (strcmp(kind, "user_input") == 0) {
             if (!user_input(p, arg, err))
                 return false;
-        } else if (weight_name(spec) && label) {
+        } else if (pt2_weight_name(spec) && label) {
             struct pt2_name entry = {.spec = spec, .storage = pt2_storage(p, NULL)};
             if (!pt2_add(p, label, &entry, err))
                 return false;
@@ -261,21 +262,26 @@ static bool one_output(struct pt2 *p, const json_t *arg, struct error *err)
 
 static bool read_outputs(struct pt2 *p, struct error *err)
 {
+    static const char *const changes[] = {"buffer_mutation", "parameter_mutation",
+                                          "user_input_mutation"};
     const json_t *specs = json_object_get(p->signature, "output_specs"), *spec;
     size_t i;
     json_array_foreach(specs, i, spec)
     {
         const char *kind = json_object_iter_key(json_object_iter((json_t *)spec));
         const json_t *body = json_object_get(spec, kind ? kind : "");
+        bool change = false;
         if (!kind)
             return fail(err, ERR_PARSE, "an output of the signature has no kind");
+        for (size_t k = 0; k < sizeof changes / sizeof *changes; k++)
+            change |= strcmp(kind, changes[k]) == 0;
+        if (change)
+            continue; /* see pt2_changes */
         if (strcmp(kind, "user_output") != 0)
-            pt2_refuse(p, kind, "programs that change what they were given");
+            pt2_refuse(p, kind, "no such kind of output");
         else if (!one_output(p, json_object_get(body, "arg"), err))
             return fail_at(err, "output %zu", i);
     }
-    if (p->refusals.count == 0 && p->graph->outputs.count == 0)
-        return fail(err, ERR_BLUEPRINT, "the program has no outputs");
     return true;
 }
 
@@ -359,11 +365,13 @@ static bool read_program(struct pt2 *p, struct blueprint *out, struct error *err
     if (!open_document(p, err))
         return false;
     pt2_note_program(p);
-    if (!pt2_weights_open(p, err) || !pt2_inputs(p, err) || !aten_nodes(p, err) ||
-        !read_outputs(p, err))
+    if (!pt2_weights_open(p, err) || !pt2_find_writes(p, err) || !pt2_inputs(p, err) ||
+        !aten_nodes(p, err) || !read_outputs(p, err) || !pt2_changes(p, out, err))
         return false;
     if (p->refusals.count > 0)
         return report(p, err);
+    if (p->graph->outputs.count == 0)
+        return fail(err, ERR_BLUEPRINT, "the program has no outputs");
     uint32_t count = p->graph->params.count;
     out->inits = ARENA_ARRAY(p->arena, struct param_init, count);
     for (uint32_t i = 0; i < count; i++)
@@ -380,7 +388,9 @@ static bool read_once(const void *bytes, size_t size, const struct import_option
 {
     struct arena *arena = out->graph.arena;
     *out = (struct blueprint){.json = NULL};
-    struct pt2 p = {.graph = &out->graph, .arena = arena, .options = options};
+    struct pt2_training training = {.seed = VALUE_NONE};
+    struct pt2 p = {
+        .graph = &out->graph, .arena = arena, .options = options, .training = &training};
     graph_init(&out->graph, arena);
     bool ok = pt2_archive_open(bytes, size, arena, &p.archive, err) && read_program(&p, out, err);
     *out_decomposed = p.decomposed;
@@ -434,6 +444,9 @@ bool pt2_read(const void *bytes, size_t size, const struct import_options *optio
     live.inits = read->inits;
     live.aliases = read->aliases;
     live.alias_count = read->alias_count;
+    live.running = read->running;
+    live.running_count = read->running_count;
+    live.draws = read->draws;
     strbuf_init(&why, arena);
     derive_warn(&d, &why);
     if (options->backward)

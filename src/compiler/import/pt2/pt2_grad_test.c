@@ -116,8 +116,9 @@ static void check_gradients(struct arena *arena, const struct program *program)
     for (int i = 0; i < 3; i++)
         snprintf(name[i], sizeof name[i], "%s%s", program->name, endings[i]);
     assert_true(read_program(arena, name[0], true, &blueprint, &err));
-    assert_true(grad_training_graph(&step, arena, &blueprint.graph,
-                                    &(struct grad_training){program->of, program->count}, &err));
+    assert_true(grad_training_graph(
+        &step, arena, &blueprint.graph,
+        &(struct grad_training){.wrt = program->of, .wrt_count = program->count}, &err));
     assert_true(step.inputs.count < MAX_SOURCES);
     fill_sources(arena, read_npy(arena, name[1]), &blueprint, &step, sources);
     const struct tangent_arguments arguments = {{NULL, sources, step.inputs.count}, directions};

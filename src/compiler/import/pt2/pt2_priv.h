@@ -58,7 +58,7 @@ struct pt2_storage {
 };
 /* An entry: what a name of the graph stands for, a tensor, or an integer in shapes. */
 struct pt2_name {
-    value_id value;            /* VALUE_NONE: an integer, or not read */
+    value_id value, first;     /* VALUE_NONE: an integer, or not read; before any write */
     dim_id dim;                /* DIM_NONE: a tensor */
     uint32_t storage, version; /* value is that of this version of the storage */
     uint32_t depth;            /* length of the chain of views; 0: not a view */
@@ -85,12 +85,12 @@ struct pt2 {
     json_t *document, *weights, *constants; /* released by pt2_read */
     struct pt2_state pickled[2];            /* weights and constants of older archives */
     const json_t *body;                     /* document: graph_module.graph */
-    const json_t *ranges;                   /* document: range_constraints */
-    const json_t *signature;
-    struct strmap names; /* → entries */
+    const json_t *ranges, *signature;       /* document: range_constraints; of the graph module */
+    struct strmap names;                    /* → entries */
     VEC(struct pt2_name) entries;
     VEC(struct pt2_refusal) refusals;
-    bool no_grad, decomposed; /* in a block of torch.no_grad(); of run_decompositions() */
+    struct pt2_training *training; /* pt2_training_priv.h */
+    bool no_grad, decomposed;      /* in a block of torch.no_grad(); of run_decompositions() */
     VEC(const struct import_tensor *) param_data; /* in the order of the graph's params */
     VEC(bool) frozen;                             /* the same of struct param_init */
     VEC(struct pt2_storage) storages;
@@ -159,11 +159,11 @@ struct aten_call {
     struct builder *b;
     const struct aten_op *op;
     const json_t *inputs;
-    bool refused;          /* an operand depends on a refused call */
-    bool copied, detached; /* the result is a copy, though the same value; it has no gradient */
-    uint64_t used;         /* arguments that were read, one bit each */
-    struct op_value attr;  /* one more attribute besides those of the row; name NULL: none */
-    value_id out[OP_MAX_OUTPUTS];
+    bool refused, training; /* an operand depends on a refused call; for op_arguments */
+    bool copied, detached;  /* the result is a copy, though the same value; it has no gradient */
+    uint64_t used;          /* arguments that were read, one bit each */
+    struct op_value attr;   /* one more attribute besides those of the row; name NULL: none */
+    value_id out[OP_MAX_OUTPUTS]; /* VALUE_NONE behind the first: not computed */
     uint32_t out_count;
 };
 

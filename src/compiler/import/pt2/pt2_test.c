@@ -139,6 +139,118 @@ static void test_names_and_ranges(void **state)
     arena_release(&arena);
 }
 
+/* All results for an input, params of the archive and a seed, in float64 or as integers. */
+static struct interp_tensor *run_all(struct arena *arena, const struct blueprint *blueprint,
+                                     const struct npy *in, const int64_t *seed)
+{
+    const struct graph *graph = &blueprint->graph;
+    uint32_t inputs = graph->inputs.count, params = graph->params.count;
+    struct interp_tensor sources[MAX_SOURCES],
+        *results = ARENA_ARRAY(arena, struct interp_tensor, graph->outputs.count);
+    struct error err = {.code = ERR_NONE};
+    assert_true(inputs + params <= MAX_SOURCES);
+    for (uint32_t i = 0; i < inputs + params; i++) {
+        const struct node *n = graph_node(graph, i < inputs ? graph->inputs.items[i]
+                                                            : graph->params.items[i - inputs]);
+        int64_t shape[LIMIT_RANK];
+        for (uint32_t k = 0; k < n->rank; k++)
+            assert_true(dim_is_const(&graph->dims, n->shape[k], &shape[k]));
+        const struct native_tensor native = {(enum dtype)n->dtype, n->rank, shape,
+                                             i == 0       ? in->data
+                                             : i < inputs ? seed
+                                                          : blueprint->inits[i - inputs].data};
+        assert_true(interp_load(&sources[i], arena, &native, &err));
+    }
+    assert_true(interp_run(graph, &(struct interp_options){.mode = INTERP_NATIVE},
+                           &(struct interp_arguments){NULL, sources, inputs + params}, arena,
+                           results, &err));
+    return results;
+}
+
+/* Programs in training mode: results, and the next values of buffers as PyTorch leaves them. */
+static void test_training(void **state)
+{
+    static const char *const names[] = {"trained", "functional"};
+    (void)state;
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        struct arena arena;
+        arena_init(&arena);
+        struct blueprint read = must_read(&arena, names[k], &options);
+        struct npy in = read_npy(&arena, names[k], ".in.npy"),
+                   out = read_npy(&arena, names[k], ".out.npy");
+        assert_int_equal(read.graph.outputs.count, 1 + read.running_count);
+        assert_int_equal(read.running_count, 8);
+        assert_false(read.draws);
+        const struct interp_tensor *found = run_all(&arena, &read, &in, NULL);
+        int64_t at = 0;
+        for (uint32_t o = 0; o <= read.running_count; o++) {
+            if (o > 0) {
+                const struct import_running *running = &read.running[o - 1];
+                assert_string_equal(read.graph.outputs.items[o].name, running->output);
+                assert_memory_equal(running->output, "new.", 4);
+                assert_string_equal(running->output + 4, running->param);
+            }
+            for (int64_t i = 0; i < found[o].count; i++, at++) {
+                double want = (double)((const float *)out.data)[at];
+                double got = dtype_is_float(found[o].dtype) ? found[o].cells[i].f
+                                                            : (double)found[o].cells[i].i;
+                if (!(fabs(got - want) <= ABSOLUTE + RELATIVE * fabs(want)))
+                    fail_msg("%s: %s, element %lld is %g, not %g", names[k],
+                             read.graph.outputs.items[o].name, (long long)i, got, want);
+            }
+        }
+        assert_int_equal(at, out.data_bytes / sizeof(float));
+        arena_release(&arena);
+    }
+}
+
+/* The share of zeros in a result whose elements are else `kept`. */
+static double share_of_zeros(const struct interp_tensor *x, double kept)
+{
+    int64_t zeros = 0;
+    for (int64_t i = 0; i < x->count; i++) {
+        assert_true(x->cells[i].f == 0 || fabs(x->cells[i].f - kept) < ABSOLUTE);
+        zeros += x->cells[i].f == 0;
+    }
+    return (double)zeros / (double)x->count;
+}
+
+static bool same_cells(const struct interp_tensor *x, const struct interp_tensor *y)
+{
+    for (int64_t i = 0; i < x->count; i++)
+        if (x->cells[i].f != y->cells[i].f)
+            return false;
+    return true;
+}
+
+/* Elements are dropped at the rates of the calls; a seed repeats them, another draws others. */
+static void test_dropped(void **state)
+{
+    static const int64_t seeds[] = {5, 5, 6};
+    struct arena arena;
+    struct interp_tensor *found[3];
+    (void)state;
+    arena_init(&arena);
+    struct blueprint read = must_read(&arena, "dropped", &options);
+    struct npy in = read_npy(&arena, "dropped", ".in.npy");
+    const struct graph *graph = &read.graph;
+    assert_true(read.draws);
+    assert_int_equal(graph->inputs.count, 2);
+    assert_string_equal(graph_node(graph, graph->inputs.items[1])->attrs->name, "seed");
+    for (int i = 0; i < 3; i++)
+        found[i] = run_all(&arena, &read, &in, &seeds[i]);
+    for (uint32_t o = 0; o < graph->outputs.count; o++) {
+        assert_true(same_cells(&found[0][o], &found[1][o]));
+        assert_false(same_cells(&found[0][o], &found[2][o]));
+    }
+    /* Of 1024 elements, and of 64 channels: within five deviations. */
+    assert_true(fabs(share_of_zeros(&found[0][0], 1 / 0.75) - 0.25) < 5 * sqrt(0.1875 / 1024));
+    assert_true(fabs(share_of_zeros(&found[0][1], 2) - 0.5) < 5 * sqrt(0.25 / 64));
+    for (int64_t i = 0; i < found[0][1].count; i++)
+        assert_true(found[0][1].cells[i].f == found[0][1].cells[i / 16 * 16].f);
+    arena_release(&arena);
+}
+
 /* A dim that decides how many rows of a table are read is at most the number of its rows. */
 static void test_positions(void **state)
 {
@@ -303,6 +415,9 @@ static void test_damaged(void **state)
     damage("layers", 211);
     damage("positions", 4001);
     damage("pickled", 1);
+    damage("trained", 211);
+    damage("functional", 211);
+    damage("dropped", 211);
 }
 
 static dim_id size_of(struct pt2 *p, const char *text, struct error *err)
@@ -359,7 +474,8 @@ int main(void)
         cmocka_unit_test(test_refusals), cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_sizes),    cmocka_unit_test(test_foreign_pickle),
         cmocka_unit_test(test_nodes),    cmocka_unit_test(test_positions),
-        cmocka_unit_test(test_outside),
+        cmocka_unit_test(test_outside),  cmocka_unit_test(test_training),
+        cmocka_unit_test(test_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
