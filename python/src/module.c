@@ -180,6 +180,8 @@ static void module_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     if (module->weak_references)
         PyObject_ClearWeakRefs(self);
+    if (atomic_load(&module->is_target))
+        ffi_forget(module->module);
     urza_unload(module->module);
     Py_XDECREF(module->input_names);
     Py_XDECREF(module->inputs);
@@ -264,6 +266,10 @@ static PyMethodDef module_methods[] = {
      "params: all parameters, a dictionary by names or a list in the order of module.params; None: "
      "the package's own."},
     {"_param_bytes", module_param_bytes, METH_O, NULL},
+    {"_ffi_register", ffi_register, METH_NOARGS, NULL},
+    {"_output_shapes", ffi_output_shapes, METH_O, NULL},
+    {"_has_backward", ffi_has_backward, METH_NOARGS, NULL},
+    {"_has_gradient", ffi_has_gradient, METH_O, NULL},
     {"__copy__", module_copy, METH_NOARGS, NULL},
     {"__deepcopy__", module_copy, METH_O, NULL},
     {NULL, NULL, 0, NULL},
