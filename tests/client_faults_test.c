@@ -54,10 +54,11 @@ struct test {
     urza_client *client;
     urza_loader *loader;
     urza_slot *slot;
-    bool garbled, closed; /* whom the client asks */
+    bool garbled, closed;  /* whom the client asks */
+    urza_slot_state state; /* as events say */
     struct loop loop;
     urza_loader_stats stats; /* of loaders that were closed */
-    uint64_t injected[CLIENT_FAULTS], steps_wrong, refused, given, not_given, planted;
+    uint64_t injected[CLIENT_FAULTS], steps_wrong, refused, given, not_given, planted, seeds, told;
     _Atomic uint64_t ready, failed;
 };
 
@@ -341,7 +342,29 @@ static void seed_of_registry(struct test *t)
     else if (dormant && module)
         must(urza_slot_plant(t->slot, "seed", module, &seed, &err), &err);
     t->planted += dormant && module;
+    t->seeds += early || (dormant && module);
     urza_unload(module);
+}
+
+/* Events of states follow each other without a gap, to the one that the slot has; one of PRUNED
+ * says why; and each seed that was planted is told of. */
+static void check_events(struct test *t)
+{
+    urza_slot_event events[256];
+    uint32_t count = 256;
+    urza_slot_events(t->slot, events, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        const urza_slot_event *e = &events[i];
+        assert_int_not_equal(e->kind, URZA_EVENT_LOST);
+        if (e->kind != URZA_EVENT_STATE)
+            continue;
+        assert_int_equal(e->from, t->state);
+        t->state = e->to;
+        t->told += e->from == URZA_DORMANT;
+        if (e->to == URZA_PRUNED)
+            assert_true(strlen(e->reason) > 0);
+    }
+    assert_int_equal(t->state, urza_slot_state_get(t->slot));
 }
 
 static void step(struct test *t)
@@ -355,6 +378,7 @@ static void step(struct test *t)
         train(t);
     if (draw(t, 24) == 0)
         (void)urza_slot_command(t->slot, &prune, &err);
+    check_events(t);
 }
 
 /* The whole. */
@@ -463,6 +487,7 @@ static void every_step_ends(void **state)
     assert_true(bytes < warm_bytes + LEAKED_MOST);
     assert_int_equal(t.ready, t.stats.loaded);
     assert_int_equal(t.failed, t.stats.failed);
+    assert_int_equal(t.told, t.seeds);
     assert_true(t.planted > 0 && t.given > 0 && t.not_given > 0);
     assert_true(t.loop.helped > 0 && t.loop.hosts > 0);
     all_is_well(&t);
