@@ -1,5 +1,6 @@
 """Arrays of JAX as arguments and results, and packages inside jax.jit."""
 import gc
+import os
 import threading
 import unittest
 import weakref
@@ -12,6 +13,7 @@ from test_training import BOUND, layer, reference
 
 try:
     import jax
+    import jax.export
     import jax.numpy as jnp
 except ImportError as missing:
     raise unittest.SkipTest("JAX is not installed (URZA_TEST_JAX=1 installs it)") from missing
@@ -63,6 +65,25 @@ def centred():
                      {"m": ("mean", ["x"], {"dim": [0], "keepdim": True}),
                       "y": ("sub", ["x", "m"], {}), "k": ("add", ["n", "n"], {})}, ["y", "k"],
                      B={"min": 1, "max": 64, "typical": 4})
+
+
+def top_k():
+    """An ONNX model, the k largest of 8, in protobuf's encoding: k is an input."""
+    def field(number, value):
+        if isinstance(value, int):
+            return bytes([number << 3, value])
+        value = value if isinstance(value, bytes) else value.encode()
+        return bytes([number << 3 | 2, len(value)]) + value
+
+    def tensor(name, dtype, size):
+        dim = field(2 if isinstance(size, str) else 1, size)
+        return field(1, name) + field(2, field(1, field(1, dtype) + field(2, field(1, dim))))
+    node = b"".join(field(number, text) for number, text in
+                    [(1, "x"), (1, "k"), (2, "y"), (2, "i"), (4, "TopK")])
+    graph = field(1, node) + field(2, "g") + b"".join(
+        field(number, tensor(*of)) for number, of in
+        [(11, ("x", 1, 8)), (11, ("k", 7, 1)), (12, ("y", 1, "K")), (12, ("i", 7, "K"))])
+    return field(1, 8) + field(7, graph) + field(8, field(2, 13))
 
 
 class Calls(Case):
@@ -332,6 +353,41 @@ class Calls(Case):
         jax.clear_caches()
         gc.collect()
         self.assertIsNone(gone())
+
+    def test_elsewhere(self):
+        """Sizes that are not known, elements that decide sizes, devices, forward mode."""
+        x = jax.ShapeDtypeStruct(jax.export.symbolic_shape("b, 6"), jnp.float32)
+        with self.assertRaisesRegex(urza.UnsupportedError, "input 'x': its shape is .b, 6.; sizes"):
+            jax.export.export(jax.jit(lambda x: urza.jax.call(self.module, x)))(x)
+        model = self.folder / "top_k.onnx"
+        model.write_bytes(top_k())
+        largest = urza.load(self.compile("top_k", model))
+        k = np.array([3])
+        np.testing.assert_array_equal(largest(np.arange(8, dtype=np.float32), k)[1], [7, 6, 5])
+        with self.assertRaisesRegex(urza.UnsupportedError, "input 'k': its elements decide sizes"):
+            with jax.enable_x64(True):
+                urza.jax.call(largest, jnp.arange(8.0, dtype=jnp.float32), k)
+        with self.assertRaisesRegex(TypeError, "forward-mode"):
+            jax.jvp(lambda x: urza.jax.call(self.module, x)[0], (self.x,), (self.x,))
+        slopes = jax.jacrev(lambda x: self.layer(x, self.w, self.b, batch="B")[0])(self.x)
+        expected = jax.jacrev(lambda x: jnp.tanh(x @ self.w.T + self.b))(self.x)
+        self.near(slopes, expected)
+        script = """
+import sys, urza, urza.jax, jax, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+module = urza.load(sys.argv[1])
+x = np.linspace(-1, 1, 36, dtype=np.float32).reshape(6, 6)
+rows = NamedSharding(Mesh(np.array(jax.devices()), ("d",)), P("d"))
+y = jax.jit(lambda x: urza.jax.call(module, x)[0])(jax.device_put(x, rows))
+print(len(jax.devices()), abs(np.asarray(y) - module(x)[0]).max())
+"""
+        before = os.environ.get("XLA_FLAGS")
+        self.addCleanup(lambda: os.environ.pop("XLA_FLAGS") if before is None
+                        else os.environ.__setitem__("XLA_FLAGS", before))
+        os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+        devices, error = self.python(script, self.path).split()
+        self.assertEqual(devices, "2")
+        self.assertLessEqual(float(error), BOUND)
 
     def test_another_version_is_refused(self):
         """What the handler says to a XLA of another major version, and what the user is told."""

@@ -126,6 +126,10 @@ def _check_params(module, avals):
 
 
 def _outputs_of(module, avals):
+    for aval, info in zip(avals, module.inputs):
+        if not all(isinstance(size, int) for size in aval.shape):
+            raise _store.error("UnsupportedError", f"its shape is {aval.shape}; sizes must be "
+                               "numbers when JAX traces", f"input '{info.name}'")
     shapes = module._output_shapes(tuple(aval.shape for aval in avals[:len(module.inputs)]))
     return [_shaped(shape, info) for shape, info in zip(shapes, module.outputs)]
 
