@@ -223,6 +223,8 @@ static void end(void *extension)
 static PyMethodDef functions[] = {
     {"load", (PyCFunction)(void (*)(void))module_load, METH_FASTCALL,
      "Private; urza.load is for users."},
+    {"_ffi_handlers", ffi_handlers, METH_NOARGS, "Private; for urza.jax."},
+    {"_ffi_version", ffi_version, METH_NOARGS, "Private; for urza.jax."},
     {NULL, NULL, 0, NULL},
 };
 

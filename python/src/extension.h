@@ -10,6 +10,7 @@
  *   array.c       an array as a tensor, without copying
  *   slot.c        _Slot: a place in a network for grafts, and its tapes
  *   tensor.c      urza.Tensor: a result's memory; results as arrays of the first input's kind
+ *   ffi.c         modules as custom calls of XLA, for urza.jax (xla.h)
  *
  * Unless said otherwise functions need the GIL (or, in a build without one, an attached thread),
  * and a function that returns false, NULL or −1 has set a Python exception. What is shared between
@@ -145,6 +146,7 @@ struct module_object {
     PyObject *inputs, *outputs, *params, *dims; /* what attributes show */
     PyObject *options;                          /* as urza.load has them, for pickling */
     _Atomic(PyObject *) numpy_dtypes;           /* a tuple; NULL: not needed yet */
+    atomic_bool is_target;                      /* ffi.c has it in its list */
     atomic_uint_fast64_t pace[PACE_ENTRIES];    /* call.c */
 };
 extern PyType_Spec module_spec;
@@ -185,6 +187,18 @@ PyObject *module_forward_train(PyObject *self, PyObject *const *args, Py_ssize_t
 extern PyType_Spec slot_spec, slot_tape_spec;
 /* {"blend": …, "last": names}, or None for a package that is no graft. */
 PyObject *graft_shown(PyObject *self, void *unused);
+
+/* ffi.c */
+
+/* Adds a module to those that custom calls find; returns its name there. */
+PyObject *ffi_register(PyObject *self, PyObject *unused);
+void ffi_forget(const urza_module *module);
+/* The shapes of outputs, a tuple of tuples, for a tuple with those of inputs. */
+PyObject *ffi_output_shapes(PyObject *self, PyObject *shapes);
+/* Handlers of XLA, of calls and of backward calls, as capsules. */
+PyObject *ffi_handlers(PyObject *extension, PyObject *unused);
+/* (major, minor, ours): the version of XLA that asked for a handler's, and our major one. */
+PyObject *ffi_version(PyObject *extension, PyObject *unused);
 
 /* call.c */
 PyObject *module_call(PyObject *self, PyObject *const *args, size_t nargs_flag, PyObject *kwnames);

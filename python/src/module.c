@@ -180,6 +180,8 @@ static void module_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     if (module->weak_references)
         PyObject_ClearWeakRefs(self);
+    if (atomic_load(&module->is_target))
+        ffi_forget(module->module);
     urza_unload(module->module);
     Py_XDECREF(module->input_names);
     Py_XDECREF(module->inputs);
@@ -254,6 +256,12 @@ static PyObject *module_param_bytes(PyObject *self, PyObject *index)
     return PyBytes_FromStringAndSize(urza_param_data(module, (uint32_t)i), bytes);
 }
 
+static PyObject *module_has_backward(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(urza_has_backward(((struct module_object *)self)->module));
+}
+
 static PyObject *module_has_gradient(PyObject *self, PyObject *name)
 {
     const char *text = PyUnicode_AsUTF8AndSize(name, NULL);
@@ -271,7 +279,10 @@ static PyMethodDef module_methods[] = {
      "params: all parameters, a dictionary by names or a list in the order of module.params; None: "
      "the package's own."},
     {"_param_bytes", module_param_bytes, METH_O, NULL},
+    {"_has_backward", module_has_backward, METH_NOARGS, NULL},
     {"_has_gradient", module_has_gradient, METH_O, NULL},
+    {"_ffi_register", ffi_register, METH_NOARGS, NULL},
+    {"_output_shapes", ffi_output_shapes, METH_O, NULL},
     {"__copy__", module_copy, METH_NOARGS, NULL},
     {"__deepcopy__", module_copy, METH_O, NULL},
     {NULL, NULL, 0, NULL},

@@ -25,8 +25,10 @@ class Docs(Case):
         said, sys.stdout = sys.stdout, open(os.devnull, "w")
         try:
             for language, text in blocks:
-                if "torch." in text and not importlib.util.find_spec("torch"):
-                    print("# skipped: PyTorch is not installed", file=said)
+                missing = [library for word, library in (("torch.", "torch"), ("jax.", "jax"))
+                           if word in text and not importlib.util.find_spec(library)]
+                if missing:
+                    print(f"# skipped: {missing[0]} is not installed", file=said)
                 elif language == "python":
                     exec(compile(text, "docs/python.md", "exec"), space)
                 else:

@@ -4,6 +4,7 @@
     y = module(x)
 """
 import copyreg
+import importlib
 import os
 import re
 
@@ -25,7 +26,9 @@ class Warning(UserWarning):
 
 
 def __getattr__(name):
-    """Slot imports PyTorch, so it waits until it is asked for."""
+    """Slot imports PyTorch and urza.jax JAX, so they wait until they are asked for."""
+    if name == "jax":
+        return importlib.import_module("urza.jax")
     if name != "Slot":
         raise AttributeError(f"module 'urza' has no attribute {name!r}")
     from .slot import Slot

@@ -56,36 +56,6 @@ void bytes_release(struct bytes *bytes)
     *bytes = (struct bytes){0};
 }
 
-/* Handles. */
-
-static CURL *take_handle(struct urza_client *client)
-{
-    CURL *handle = NULL;
-    pthread_mutex_lock(&client->lock);
-    if (client->idle_count > 0)
-        handle = client->idle[--client->idle_count];
-    pthread_mutex_unlock(&client->lock);
-    return handle ? handle : curl_easy_init();
-}
-
-static void give_back(struct urza_client *client, CURL *handle)
-{
-    curl_easy_reset(handle); /* resets options, but not connections */
-    pthread_mutex_lock(&client->lock);
-    bool kept = client->idle_count < IDLE_MOST;
-    if (kept)
-        client->idle[client->idle_count++] = handle;
-    pthread_mutex_unlock(&client->lock);
-    if (!kept)
-        curl_easy_cleanup(handle);
-}
-
-void http_close(struct urza_client *client)
-{
-    while (client->idle_count > 0)
-        curl_easy_cleanup(client->idle[--client->idle_count]);
-}
-
 /* What arrives. */
 
 static bool succeeded(const struct exchange *exchange)
@@ -183,6 +153,79 @@ static size_t take_body_of(char *data, size_t one, size_t count, void *context)
     return take_body(data, one, count, trip->exchange);
 }
 
+/* Handles.
+ *
+ * What is the same for all requests is set once, and each request sets all the rest, so a handle
+ * need not be reset: curl_easy_reset cannot say that it had no memory, and leaves defaults out
+ * then, the size of the receive buffer among them (libcurl 7.88 writes 16 KiB into one byte). */
+
+static bool has_set(CURLcode code)
+{
+    return code == CURLE_OK;
+}
+
+/* An option that fails must not be left out: without CURLOPT_PROXY, say, the environment's proxies
+ * would be used. */
+static bool set_once(const struct urza_client *client, CURL *h)
+{
+    return has_set(curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https")) &&
+           has_set(curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L)) &&
+           /* ignore proxies of the environment */
+           has_set(curl_easy_setopt(h, CURLOPT_PROXY, "")) &&
+           has_set(curl_easy_setopt(h, CURLOPT_PATH_AS_IS, 1L)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_USERAGENT, "urza/" URZA_VERSION)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, take_header)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, take_body_of)) &&
+           has_set(
+               curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms)) &&
+           (!client->ca_file || has_set(curl_easy_setopt(h, CURLOPT_CAINFO, client->ca_file)));
+}
+
+static CURL *take_handle(struct urza_client *client)
+{
+    CURL *handle = NULL;
+    pthread_mutex_lock(&client->lock);
+    if (client->idle_count > 0)
+        handle = client->idle[--client->idle_count];
+    pthread_mutex_unlock(&client->lock);
+    if (handle)
+        return handle;
+    handle = curl_easy_init();
+    if (handle && set_once(client, handle))
+        return handle;
+    curl_easy_cleanup(handle);
+    return NULL;
+}
+
+/* One that ran out of memory is not used again. */
+static void give_back(struct urza_client *client, CURL *handle, bool is_good)
+{
+    bool kept = false;
+    if (is_good) {
+        curl_easy_setopt(handle, CURLOPT_HTTPHEADER, NULL); /* what they point to ends now */
+        curl_easy_setopt(handle, CURLOPT_POSTFIELDS, NULL);
+        curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, NULL);
+        curl_easy_setopt(handle, CURLOPT_HEADERDATA, NULL);
+        curl_easy_setopt(handle, CURLOPT_WRITEDATA, NULL);
+        pthread_mutex_lock(&client->lock);
+        kept = client->idle_count < IDLE_MOST;
+        if (kept)
+            client->idle[client->idle_count++] = handle;
+        pthread_mutex_unlock(&client->lock);
+    }
+    if (!kept)
+        curl_easy_cleanup(handle);
+}
+
+void http_close(struct urza_client *client)
+{
+    while (client->idle_count > 0)
+        curl_easy_cleanup(client->idle[--client->idle_count]);
+}
+
 /* What is sent. */
 
 static bool add_header(struct curl_slist **list, const char *name, const char *value)
@@ -208,56 +251,49 @@ static bool make_headers(const struct urza_client *client, const struct exchange
            (!exchange->etag || add_header(list, "If-None-Match: ", exchange->etag));
 }
 
-static void set_limits(const struct urza_client *client, const struct exchange *exchange,
-                       CURL *handle)
+/* Limits that an exchange does not have are set to none. */
+static bool set_limits(const struct exchange *exchange, CURL *h)
 {
-    uint64_t now = clock_ns();
+    uint64_t now = clock_ns(), left = 0;
+    size_t most =
+        exchange->answer_bytes > ERROR_BODY_BYTES ? exchange->answer_bytes : ERROR_BODY_BYTES;
     if (exchange->deadline_ns != UINT64_MAX) {
-        uint64_t left = exchange->deadline_ns > now ? (exchange->deadline_ns - now) / 1000000 : 0;
-        curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)(left > 0 ? left : 1));
+        left = exchange->deadline_ns > now ? (exchange->deadline_ns - now) / 1000000 : 0;
+        left = left > 0 ? left : 1;
     }
-    curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
-    if (exchange->silence_s > 0) {
-        curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
-        curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, (long)exchange->silence_s);
-    }
-    if (!exchange->take)
-        curl_easy_setopt(handle, CURLOPT_MAXFILESIZE_LARGE,
-                         (curl_off_t)(exchange->answer_bytes > ERROR_BODY_BYTES
-                                          ? exchange->answer_bytes
-                                          : ERROR_BODY_BYTES));
+    return has_set(curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, (long)left)) &&
+           has_set(
+               curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, exchange->silence_s > 0 ? 1L : 0L)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)exchange->silence_s)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_MAXFILESIZE_LARGE,
+                                    exchange->take ? 0 : (curl_off_t)most));
 }
 
-static void set_options(const struct urza_client *client, struct trip *trip, const char *url,
-                        const struct curl_slist *headers)
+/* POST, PUT and PATCH need a Content-Length, even 0. */
+static bool set_body(const struct exchange *exchange, CURL *h)
 {
-    CURL *handle = trip->handle;
+    if (exchange->method[0] != 'P')
+        return has_set(curl_easy_setopt(h, CURLOPT_HTTPGET, 1L));
+    return has_set(curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE,
+                                    (curl_off_t)exchange->body_bytes)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_POSTFIELDS, exchange->body ? exchange->body : ""));
+}
+
+static bool set_options(struct trip *trip, const char *url, const struct curl_slist *headers,
+                        char *detail)
+{
+    CURL *h = trip->handle;
     struct exchange *exchange = trip->exchange;
-    curl_easy_setopt(handle, CURLOPT_URL, url);
-    curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(handle, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(handle, CURLOPT_PROXY, ""); /* ignore proxies of the environment */
-    curl_easy_setopt(handle, CURLOPT_PATH_AS_IS, 1L);
-    curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(handle, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(handle, CURLOPT_USERAGENT, "urza/" URZA_VERSION);
-    curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers);
     /* If a reused connection turns out to be dead, libcurl sends the request again by itself, so
      * only repeatable requests may reuse one. */
-    curl_easy_setopt(handle, CURLOPT_FRESH_CONNECT, exchange->repeatable ? 0L : 1L);
-    if (client->ca_file)
-        curl_easy_setopt(handle, CURLOPT_CAINFO, client->ca_file);
-    if (exchange->method[0] == 'P') { /* POST, PUT, PATCH need a Content-Length, even 0 */
-        curl_easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)exchange->body_bytes);
-        curl_easy_setopt(handle, CURLOPT_POSTFIELDS, exchange->body ? exchange->body : "");
-    }
-    curl_easy_setopt(handle, CURLOPT_CUSTOMREQUEST, exchange->method);
-    curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, take_header);
-    curl_easy_setopt(handle, CURLOPT_HEADERDATA, exchange);
-    curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, take_body_of);
-    curl_easy_setopt(handle, CURLOPT_WRITEDATA, trip);
-    set_limits(client, exchange, handle);
+    return has_set(curl_easy_setopt(h, CURLOPT_URL, url)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, exchange->repeatable ? 0L : 1L)) &&
+           set_body(exchange, h) &&
+           has_set(curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, exchange->method)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_HEADERDATA, exchange)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_WRITEDATA, trip)) &&
+           has_set(curl_easy_setopt(h, CURLOPT_ERRORBUFFER, detail)) && set_limits(exchange, h);
 }
 
 /* Writing to a connection that the other end has closed raises SIGPIPE inside OpenSSL. The host's
@@ -343,17 +379,14 @@ bool http_try(struct urza_client *client, struct exchange *exchange, bool *out_u
         return fail(err, ERR_NOMEM, "no memory for a connection");
     bytes_text(&url, client->url);
     bytes_text(&url, exchange->path);
-    bool ok = make_headers(client, exchange, &headers) && !url.failed;
-    if (!ok)
-        fail(err, ERR_NOMEM, "no memory for the request");
-    if (ok) {
-        set_options(client, &trip, url.data, headers);
-        curl_easy_setopt(trip.handle, CURLOPT_ERRORBUFFER, detail);
-        CURLcode code = perform(trip.handle);
+    CURLcode code = CURLE_OUT_OF_MEMORY;
+    if (make_headers(client, exchange, &headers) && !url.failed &&
+        set_options(&trip, url.data, headers, detail)) {
+        code = perform(trip.handle);
         curl_easy_getinfo(trip.handle, CURLINFO_RESPONSE_CODE, &exchange->status);
-        ok = code == CURLE_OK || fail_curl(code, exchange, detail, out_unsent, err);
     }
-    give_back(client, trip.handle);
+    bool ok = code == CURLE_OK || fail_curl(code, exchange, detail, out_unsent, err);
+    give_back(client, trip.handle, code != CURLE_OUT_OF_MEMORY);
     curl_slist_free_all(headers);
     bytes_release(&url);
     return ok;

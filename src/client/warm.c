@@ -89,6 +89,7 @@ static bool warm(struct warming *w, urza_error *err)
 {
     int64_t dims[LIMIT_NAMED_DIMS] = {0};
     urza_result *held = NULL;
+    urza_error problem;
     choose_dims(w->module, true, dims);
     if (!make_inputs(w, dims)) {
         choose_dims(w->module, false, dims);
@@ -97,10 +98,13 @@ static bool warm(struct warming *w, urza_error *err)
     }
     for (uint32_t i = 0; i < w->outputs; i++)
         w->tensors[w->inputs + i] = (DLTensor){.shape = w->shapes[w->inputs + i]};
-    int code =
-        urza_call(w->module, w->tensors, w->inputs, w->tensors + w->inputs, w->outputs, &held, err);
+    int code = urza_call(w->module, w->tensors, w->inputs, w->tensors + w->inputs, w->outputs,
+                         &held, &problem);
     urza_result_release(held);
-    return code == 0 || code == ERR_NOMEM;
+    bool ok = code == 0 || code == ERR_NOMEM;
+    if (!ok)
+        *err = problem;
+    return ok;
 }
 
 bool warm_module(urza_module *module, urza_error *err)

@@ -59,26 +59,34 @@ static void write_blueprint(struct strbuf *out, const char *dtype, enum graft_fo
     strbuf_puts(out, "], \"outputs\": [\"s\"]}");
 }
 
+void grafted_package(const struct grafted *what, struct arena *arena, struct compile_result *out)
+{
+    struct strbuf text;
+    struct error err;
+    strbuf_init(&text, arena);
+    write_blueprint(&text, what->dtype, what->form);
+    const struct compile_options compile = {.strategy = STRATEGY_FAST,
+                                            .targets =
+                                                what->targets ? what->targets : target_best_here(),
+                                            .training = what->form == GRAFT_DROPOUT,
+                                            .backward = true,
+                                            .graft = what->blend,
+                                            .key = what->key};
+    if (!compile_blueprint(text.data, text.size_bytes, &compile, arena, out, &err))
+        TEST_FAILED("%s: %s", err.place, err.message);
+}
+
 urza_module *grafted_module(const char *dtype, const char *blend, enum graft_form form,
                             const urza_load_options *options)
 {
     struct arena arena;
-    struct strbuf text;
     struct compile_result result;
-    struct error err;
     urza_error problem;
     urza_module *module;
     urza_load_options load = options ? *options : (urza_load_options){0};
     arena_init(&arena);
-    strbuf_init(&text, &arena);
-    write_blueprint(&text, dtype, form);
-    const struct compile_options compile = {.strategy = STRATEGY_FAST,
-                                            .targets = target_best_here(),
-                                            .training = form == GRAFT_DROPOUT,
-                                            .backward = true,
-                                            .graft = blend};
-    if (!compile_blueprint(text.data, text.size_bytes, &compile, &arena, &result, &err))
-        TEST_FAILED("%s: %s", err.place, err.message);
+    grafted_package(&(struct grafted){.dtype = dtype, .blend = blend, .form = form}, &arena,
+                    &result);
     load.trust = URZA_TRUST_ALLOW_UNSIGNED;
     must(urza_load_memory(result.package, result.package_bytes, &load, &module, &problem),
          &problem);

@@ -40,7 +40,18 @@ enum graft_form {
     GRAFT_DETACHED,  /* no gradient goes through tanh */
     GRAFT_NAN,       /* NaN where x is negative */
 };
-/* dtype: "f32"; blend: "residual"; NULL: no graft. */
+struct arena;
+struct compile_result;
+struct signing_key;
+struct grafted {
+    const char *dtype, *blend; /* "f32", "residual"; blend NULL: no graft */
+    enum graft_form form;
+    const char *targets;           /* NULL: the best one here */
+    const struct signing_key *key; /* NULL: unsigned */
+};
+/* The package's bytes are the arena's. */
+void grafted_package(const struct grafted *what, struct arena *arena, struct compile_result *out);
+/* dtype and blend as above. */
 urza_module *grafted_module(const char *dtype, const char *blend, enum graft_form form,
                             const urza_load_options *options);
 
