@@ -185,7 +185,7 @@ PyObject *module_forward_train(PyObject *self, PyObject *const *args, Py_ssize_t
 
 /* slot.c */
 extern PyType_Spec slot_spec, slot_tape_spec;
-/* {"blend": …, "last": names}, or None for a package that is no graft. */
+/* {"blend": …, "last": names, "chunks": number}, or None for a package that is no graft. */
 PyObject *graft_shown(PyObject *self, void *unused);
 
 /* ffi.c */

@@ -292,7 +292,7 @@ static PyGetSetDef module_attributes[] = {
     {"kernel_id", get_kernel_id, NULL, "What the package is: 'kernel-' and 64 digits.", NULL},
     {"target", get_target, NULL, "Whose code runs: 'x86-64-v4', …, or 'interpreter'.", NULL},
     {"graft", graft_shown, NULL,
-     "How a graft blends, and its last layer's parameters: {'blend', 'last'}; None: it is none.",
+     "What a graft says: {'blend', 'last': parameters of the last layer, 'chunks'}; None: it is none.",
      NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

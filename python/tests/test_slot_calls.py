@@ -63,7 +63,8 @@ class SlotCalls(Case):
         raise AssertionError(f"{slot.state}: {slot.events()}")
 
     def test_what_a_graft_says(self):
-        self.assertEqual(self.seeds["lerp"].graft, {"blend": "lerp", "last": ("w2", "b2")})
+        self.assertEqual(self.seeds["lerp"].graft,
+                         {"blend": "lerp", "last": ("w2", "b2"), "chunks": 1})
         self.assertIsNone(self.plain.graft)
         with self.assertRaises(IndexError):
             self.plain._param_bytes(4)
