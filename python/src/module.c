@@ -292,8 +292,7 @@ static PyGetSetDef module_attributes[] = {
     {"kernel_id", get_kernel_id, NULL, "What the package is: 'kernel-' and 64 digits.", NULL},
     {"target", get_target, NULL, "Whose code runs: 'x86-64-v4', …, or 'interpreter'.", NULL},
     {"graft", graft_shown, NULL,
-     "What a graft says: {'blend', 'last': parameters of the last layer, 'chunks'}; None: it is none.",
-     NULL},
+     "Of a graft: {'blend', 'last': its last layer's names, 'chunks'}; None: it is none.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
