@@ -177,8 +177,9 @@ def check_hints(hints, client):
                             f"{', '.join(_torch.OPTIONS)}")
 
 
-def _kill(processes):
-    for process in processes:
+def _kill(processes, owner):
+    """In the child of a fork they are not its own."""
+    for process in processes if os.getpid() == owner else ():
         with contextlib.suppress(OSError):
             process.kill()
 
@@ -190,7 +191,7 @@ class Job:
         self.package, self.error = None, "the thread that compiled it is in another process"
         self._blend, self._client, self._threads, self._hints = blend, client, threads, hints
         self._processes, self._cancelled = [], False
-        weakref.finalize(self, _kill, self._processes)  # also when Python ends
+        weakref.finalize(self, _kill, self._processes, os.getpid())  # also when Python ends
         self._folder = Path(tempfile.mkdtemp(prefix="urza-seed-"))
         self._source = self._folder / "seed.pt2"
         try:
@@ -210,7 +211,7 @@ class Job:
 
     def cancel(self):
         self._cancelled = True
-        _kill(self._processes)
+        _kill(self._processes, os.getpid())
 
     def _run(self):
         try:
