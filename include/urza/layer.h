@@ -99,7 +99,7 @@ int urza_slot_plant(urza_slot *slot, const char *name, urza_module *module, uint
                     urza_error *err);
 /* For the slot's seed while it has no module; of others nothing is done, since it may have been
  * pruned meanwhile. Refused where the module is no graft of the slot's blend, or has no gradients
- * by all of its parameters: then the seed is refused, too. */
+ * by its input and by h: then the seed is refused, too. */
 int urza_slot_supply(urza_slot *slot, uint32_t seed, urza_module *module, urza_error *err);
 void urza_slot_refuse(urza_slot *slot, uint32_t seed, const char *reason);
 

@@ -75,6 +75,9 @@ typedef struct urza_rollout_options {
     /* Called for each change of the rung, on the thread that caused it. May be NULL. */
     void (*on_event)(void *user, const urza_rollout_event *event);
     void *user;
+    /* Nanoseconds, on the thread that runs both arms; NULL: the machine's clock. For tests of what
+     * follows from times. */
+    uint64_t (*clock)(void *user);
     const char *saved; /* what urza_rollout_save gave: goes on from there; NULL: begins at OFF */
 } urza_rollout_options;
 
@@ -104,7 +107,8 @@ int urza_rollout_set(urza_rollout *rollout, urza_rung rung, const char *reason, 
 
 typedef struct urza_rollout_stats {
     urza_rung rung;
-    uint64_t calls;                    /* of urza_rollout_call */
+    uint64_t calls;                    /* of urza_rollout_call, and of a slot's seed */
+    uint64_t arm_calls;                /* those whose arm was the challenger */
     uint64_t challenger_calls;         /* the challenger ran, */
     uint64_t failures;                 /* and failed */
     uint64_t pairs, slower, no_slower; /* times were compared: more than 1.05, at most 1 */

@@ -145,15 +145,21 @@ static bool add_types(PyObject *extension, struct state *state)
     state->slot_type = (PyTypeObject *)PyType_FromModuleAndSpec(extension, &slot_spec, NULL);
     state->slot_tape_type =
         (PyTypeObject *)PyType_FromModuleAndSpec(extension, &slot_tape_spec, NULL);
+    state->rollout_type = (PyTypeObject *)PyType_FromModuleAndSpec(extension, &rollout_spec, NULL);
+    state->governor_type =
+        (PyTypeObject *)PyType_FromModuleAndSpec(extension, &governor_spec, NULL);
     state->host = Py_BuildValue("(OO)", Py_True, Py_None);
     state->tensor_info = PyStructSequence_NewType(&tensor_info);
     state->dim_info = PyStructSequence_NewType(&dim_info);
     return state->module_type && state->tensor_type && state->tape_type && state->slot_type &&
-           state->slot_tape_type && state->host && state->tensor_info && state->dim_info &&
+           state->slot_tape_type && state->rollout_type && state->governor_type && state->host &&
+           state->tensor_info && state->dim_info &&
            PyModule_AddType(extension, state->module_type) == 0 &&
            PyModule_AddType(extension, state->tensor_type) == 0 &&
            PyModule_AddType(extension, state->tape_type) == 0 &&
            PyModule_AddType(extension, state->slot_type) == 0 &&
+           PyModule_AddType(extension, state->rollout_type) == 0 &&
+           PyModule_AddType(extension, state->governor_type) == 0 &&
            PyModule_AddType(extension, state->tensor_info) == 0 &&
            PyModule_AddType(extension, state->dim_info) == 0;
 }
@@ -177,6 +183,8 @@ static int traverse(PyObject *extension, visitproc visit, void *arg)
     Py_VISIT((PyObject *)state->tensor_type);
     Py_VISIT((PyObject *)state->slot_type);
     Py_VISIT((PyObject *)state->slot_tape_type);
+    Py_VISIT((PyObject *)state->rollout_type);
+    Py_VISIT((PyObject *)state->governor_type);
     Py_VISIT((PyObject *)state->tape_type);
     Py_VISIT((PyObject *)state->tensor_info);
     Py_VISIT((PyObject *)state->dim_info);
@@ -198,6 +206,8 @@ static int clear(PyObject *extension)
     Py_CLEAR(state->tensor_type);
     Py_CLEAR(state->slot_type);
     Py_CLEAR(state->slot_tape_type);
+    Py_CLEAR(state->rollout_type);
+    Py_CLEAR(state->governor_type);
     Py_CLEAR(state->host);
     Py_CLEAR(state->tape_type);
     Py_CLEAR(state->tensor_info);

@@ -9,6 +9,9 @@
  *   kind.c        what is known of a type of arrays, found once per type
  *   array.c       an array as a tensor, without copying
  *   slot.c        _Slot: a place in a network for grafts, and its tapes
+ *   graft.c       what a graft says of itself
+ *   roll.c        _Rollout: another kernel for a slot's seed
+ *   governor.c    _Governor: whether a loss explodes
  *   tensor.c      urza.Tensor: a result's memory; results as arrays of the first input's kind
  *   ffi.c         modules as custom calls of XLA, for urza.jax (xla.h)
  *
@@ -60,6 +63,7 @@ struct kind {
 struct state {
     PyObject *errors[ERRORS_MOST]; /* classes by code; [0] is urza.Error */
     PyTypeObject *module_type, *tensor_type, *tape_type, *slot_type, *slot_tape_type;
+    PyTypeObject *rollout_type, *governor_type;
     PyTypeObject *tensor_info, *dim_info;
     PyObject *host;                 /* (True, None): a call of a slot gave h, and nothing learns */
     PyObject *empty, *dlpack_words; /* arguments of __dlpack__ */
@@ -185,6 +189,26 @@ PyObject *module_forward_train(PyObject *self, PyObject *const *args, Py_ssize_t
 
 /* slot.c */
 extern PyType_Spec slot_spec, slot_tape_spec;
+struct slot_object {
+    PyObject_HEAD struct urza_slot *slot;
+    atomic_size_t busy; /* calls that run, and tapes: a rollout may be in use */
+    PyObject *rollouts; /* a list of those that are open for the slot; NULL: none yet */
+    bool rolls;         /* the last one is the slot's; the others may be in use still */
+};
+
+/* roll.c */
+extern PyType_Spec rollout_spec;
+PyObject *slot_roll(PyObject *self, PyObject *args); /* a method of _Slot */
+/* Drops the rollouts that are not the slot's any more, once nothing uses them. has_seed: false:
+ * the slot's neither. */
+void slot_forget_rollouts(struct slot_object *slot, bool has_seed);
+
+/* governor.c */
+extern PyType_Spec governor_spec;
+
+/* graft.c */
+#define GRAFT_BLENDS 4
+extern const char *const graft_blends[GRAFT_BLENDS]; /* by urza_blend */
 /* {"blend": …, "last": names, "chunks": number}, or None for a package that is no graft. */
 PyObject *graft_shown(PyObject *self, void *unused);
 

@@ -11,10 +11,6 @@
 
 #define EVENTS_AT_ONCE 16
 
-struct slot_object {
-    PyObject_HEAD urza_slot *slot;
-};
-
 /* Arrays as tensors. */
 struct arrays {
     uint32_t count;
@@ -37,6 +33,11 @@ static struct state *state_of(PyObject *self)
 static urza_slot *slot_of(PyObject *self)
 {
     return ((struct slot_object *)self)->slot;
+}
+
+static bool state_has_seed(urza_slot_state state)
+{
+    return state >= URZA_GERMINATED && state <= URZA_FOSSILIZED;
 }
 
 static PyObject *none_or_error(PyObject *self, int code, const urza_error *err)
@@ -114,7 +115,6 @@ static int read_name(const char *given, const char *const *names, int count, con
     return -1;
 }
 
-static const char *const blends[] = {"residual", "lerp", "multiply", "gate"};
 static const char *const curves[] = {"linear", "cosine", "sigmoid"};
 static const char *const commands[] = {"blend", "hold", "prune", "fossilize"};
 #define READ_NAME(given, names, what) \
@@ -139,7 +139,7 @@ static PyObject *slot_new(PyTypeObject *type, PyObject *args, PyObject *words)
         "gradient_ratio", "gain",       "random_seed",   "germinate_ticks", "train_ticks",
         "blend_ticks",    "hold_ticks", "embargo_ticks", "faults_most",     NULL};
     urza_slot_options o = {.name = ""};
-    const char *blend = blends[0], *curve = curves[0];
+    const char *blend = graft_blends[0], *curve = curves[0];
     unsigned long long random = 0;
     urza_error err;
     if (!PyArg_ParseTupleAndKeywords(
@@ -148,7 +148,7 @@ static PyObject *slot_new(PyTypeObject *type, PyObject *args, PyObject *words)
             read_count, &o.train_ticks, read_count, &o.blend_ticks, read_count, &o.hold_ticks,
             read_count, &o.embargo_ticks, read_count, &o.faults_most))
         return NULL;
-    int blend_at = READ_NAME(blend, blends, "blend");
+    int blend_at = read_name(blend, graft_blends, GRAFT_BLENDS, "blend");
     int curve_at = blend_at < 0 ? -1 : READ_NAME(curve, curves, "curve");
     if (curve_at < 0)
         return NULL;
@@ -159,6 +159,9 @@ static PyObject *slot_new(PyTypeObject *type, PyObject *args, PyObject *words)
     if (!self)
         return NULL;
     self->slot = NULL;
+    self->rollouts = NULL;
+    self->rolls = false;
+    atomic_init(&self->busy, 0);
     if (urza_slot_open(&o, &self->slot, &err) == 0)
         return (PyObject *)self;
     raise_error(state_of_type(type), &err);
@@ -170,6 +173,7 @@ static void slot_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     urza_slot_close(slot_of(self));
+    Py_XDECREF(((struct slot_object *)self)->rollouts);
     PyObject_Free(self);
     Py_DECREF((PyObject *)type);
 }
@@ -232,6 +236,7 @@ static struct slot_tape *tape_new(PyObject *self, struct arrays *arrays)
     if (!tape)
         return NULL;
     tape->slot = (struct slot_object *)Py_NewRef(self);
+    atomic_fetch_add(&tape->slot->busy, 1);
     tape->tape = NULL;
     tape->arrays = *arrays;
     *arrays = (struct arrays){0};
@@ -244,6 +249,7 @@ static void tape_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     urza_slot_tape_release(tape->tape);
     arrays_release(&tape->arrays);
+    atomic_fetch_sub(&tape->slot->busy, 1);
     Py_DECREF((PyObject *)tape->slot);
     PyObject_Free(self);
     Py_DECREF((PyObject *)type);
@@ -303,9 +309,11 @@ static PyObject *forward_seed(PyObject *self, const struct given *given, struct 
     struct slot_tape *tape = NULL;
     if (given->learns && !(tape = tape_new(self, arrays)))
         return NULL;
+    atomic_fetch_add(&((struct slot_object *)self)->busy, 1);
     Py_BEGIN_ALLOW_THREADS;
     code = urza_slot_forward(slot_of(self), &call, given->learns ? &made : NULL, &err);
     Py_END_ALLOW_THREADS;
+    atomic_fetch_sub(&((struct slot_object *)self)->busy, 1);
     PyObject *result = NULL, *is_host = y.data == t[0].data ? Py_True : Py_False;
     if (tape)
         tape->tape = code == 0 ? made : NULL;
@@ -328,8 +336,7 @@ static PyObject *slot_forward(PyObject *self, PyObject *const *args, Py_ssize_t 
     given.learns = PyObject_IsTrue(args[5]);
     if (PyErr_Occurred())
         return NULL;
-    urza_slot_state state = urza_slot_state_get(slot_of(self));
-    if (state == URZA_DORMANT || state > URZA_FOSSILIZED)
+    if (!state_has_seed(urza_slot_state_get(slot_of(self))))
         return forward_host(self, &given);
     if (given.y == Py_None)
         Py_RETURN_NONE;
@@ -418,7 +425,9 @@ static PyObject *slot_tick(PyObject *self, PyObject *args, PyObject *words)
             return NULL;
         metrics.gain = &value;
     }
-    return PyUnicode_FromString(urza_slot_state_name(urza_slot_tick(slot_of(self), &metrics)));
+    urza_slot_state state = urza_slot_tick(slot_of(self), &metrics);
+    slot_forget_rollouts((struct slot_object *)self, state_has_seed(state));
+    return PyUnicode_FromString(urza_slot_state_name(state));
 }
 
 static PyObject *slot_command(PyObject *self, PyObject *args, PyObject *words)
@@ -522,27 +531,6 @@ static PyObject *get_alpha(PyObject *self, void *unused)
     return PyFloat_FromDouble(urza_slot_alpha(slot_of(self)));
 }
 
-PyObject *graft_shown(PyObject *self, void *unused)
-{
-    urza_graft_info *info;
-    urza_error err;
-    (void)unused;
-    if (urza_graft_info_new(((struct module_object *)self)->module, &info, &err) != 0)
-        Py_RETURN_NONE;
-    PyObject *last = PyTuple_New(info->last_count), *graft = NULL;
-    for (uint32_t i = 0; last && i < info->last_count; i++) {
-        PyObject *name = PyUnicode_FromString(info->last[i]);
-        if (!name || PyTuple_SetItem(last, i, name) != 0)
-            Py_CLEAR(last);
-    }
-    if (last)
-        graft = Py_BuildValue("{sssOsI}", "blend", blends[info->blend], "last", last, "chunks",
-                              (unsigned int)info->chunks);
-    Py_XDECREF(last);
-    urza_graft_info_free(info);
-    return graft;
-}
-
 #define METHOD(name, flags, doc) {#name, (PyCFunction)(void (*)(void))slot_##name, flags, doc}
 static PyMethodDef slot_methods[] = {
     METHOD(plant, METH_VARARGS, "plant(name, module=None) -> seed"),
@@ -555,6 +543,7 @@ static PyMethodDef slot_methods[] = {
            "backward(tape, dy, dh, dparams, accumulate=False) -> whether dh is dy"),
     METHOD(tick, METH_VARARGS | METH_KEYWORDS,
            "tick(*, gain=None, host_norm=0, host_parameters=0) -> state"),
+    METHOD(roll, METH_VARARGS, "roll(rollout or None, number)"),
     METHOD(command, METH_VARARGS | METH_KEYWORDS,
            "command(kind, ticks=0, target=0, curve='linear')"),
     METHOD(events, METH_NOARGS, "events() -> list of dict; each is given once"),

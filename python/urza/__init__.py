@@ -26,14 +26,17 @@ class Warning(UserWarning):
 
 
 def __getattr__(name):
-    """Slot imports PyTorch and urza.jax JAX, so they wait until they are asked for."""
+    """Slot and Governor import PyTorch and urza.jax JAX, so they wait until they are asked for."""
     if name == "jax":
         return importlib.import_module("urza.jax")
-    if name != "Slot":
+    if name == "Slot":
+        from .slot import Slot as found
+    elif name == "Governor":
+        from ._governor import Governor as found
+    else:
         raise AttributeError(f"module 'urza' has no attribute {name!r}")
-    from .slot import Slot
-    globals()["Slot"] = Slot
-    return Slot
+    globals()[name] = found
+    return found
 
 
 def _keys(trust):

@@ -340,6 +340,8 @@ def _slot_backward(name, tape, dy, h, params, factors, y, wanted):
                                "the tape is not kept", name)
         found = [_run_slot(name, h, params, factors, True)[1]]
     dy = dy.contiguous()
+    if slot._plan is not None:
+        slot._plan.add(h, dy)
     dh = torch.empty_like(dy)
     gradients = [torch.empty_like(p, memory_format=torch.contiguous_format) if want else None
                  for p, want in zip(params, wanted, strict=True)]

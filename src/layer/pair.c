@@ -149,15 +149,20 @@ static void hand_over(struct judge *judge, struct sample *sample)
 
 /* Both arms. */
 
+static uint64_t now_ns(const struct urza_rollout *rollout)
+{
+    return rollout->clock ? rollout->clock(rollout->user) : clock_ns();
+}
+
 static void run_arm(const struct urza_rollout *rollout, int arm, const struct request *request,
                     const struct sample *sample, struct run *out)
 {
     struct request own = *request;
     own.outputs = outputs_of(sample, arm);
-    uint64_t start = clock_ns();
+    uint64_t start = now_ns(rollout);
     out->code = own.trains ? step_run(rollout, arm, &own, &out->err)
                            : request_run(rollout->arms[arm], &own, &out->interpreted, &out->err);
-    out->ns = clock_ns() - start;
+    out->ns = now_ns(rollout) - start;
 }
 
 static void give(const struct sample *sample, int arm, const struct request *request)

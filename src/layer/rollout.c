@@ -71,6 +71,13 @@ URZA_EXPORT int urza_rollout_arm(const urza_rollout *rollout, uint64_t slot, uin
     return (hash(rollout->mixed_salt, slot, step >> STEPS_OF_ARM) >> 32) * PARTS >> 32 < parts;
 }
 
+void rollout_count(struct urza_rollout *rollout, int arm)
+{
+    atomic_fetch_add_explicit(&rollout->calls, 1, memory_order_relaxed);
+    if (arm == 1)
+        atomic_fetch_add_explicit(&rollout->arm_calls, 1, memory_order_relaxed);
+}
+
 bool rollout_samples(const struct urza_rollout *rollout, uint64_t slot, uint64_t step,
                      bool *out_swapped)
 {
@@ -211,7 +218,7 @@ URZA_EXPORT int urza_rollout_call(urza_rollout *rollout, uint64_t slot, uint64_t
     if (!rollout)
         return public_result(fail(&e, ERR_USAGE, "the rollout is NULL"), &e, err);
     int arm = urza_rollout_arm(rollout, slot, step);
-    atomic_fetch_add_explicit(&rollout->calls, 1, memory_order_relaxed);
+    rollout_count(rollout, arm);
     if (rollout_samples(rollout, slot, step, &swapped) &&
         run_both(rollout, arm, swapped, &request, &code, err))
         return code;
@@ -233,6 +240,7 @@ URZA_EXPORT void urza_rollout_stats_get(const urza_rollout *rollout, urza_rollou
     *out = (urza_rollout_stats){
         .rung = urza_rollout_rung(rollout),
         .calls = atomic_load(&rollout->calls),
+        .arm_calls = atomic_load(&rollout->arm_calls),
         .challenger_calls = now.challenger_calls,
         .failures = now.failures,
         .pairs = now.pairs,
@@ -360,6 +368,7 @@ static bool open_with(struct urza_rollout *rollout, const urza_rollout_options *
     rollout->pairs = options->pairs > 0 ? options->pairs : PAIRS;
     rollout->on_event = options->on_event;
     rollout->user = options->user;
+    rollout->clock = options->clock;
     rollout->allow_count = options->allow_count;
     rollout->block_count = options->block_count;
     return copy_list(options->allow, options->allow_count, &rollout->allow, err) &&

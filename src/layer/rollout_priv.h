@@ -63,6 +63,7 @@ struct urza_rollout {
     uint32_t allow_count, block_count;
     void (*on_event)(void *user, const urza_rollout_event *event);
     void *user;
+    uint64_t (*clock)(void *user); /* NULL: the machine's */
     _Atomic uint32_t rung;
     struct counts counts;
     struct counts from[URZA_RUNG_ROLLED_BACK + 1]; /* by rung: when it began */
@@ -70,7 +71,7 @@ struct urza_rollout {
     /* By param of the challenger, the champion's of that name, for training steps. NULL: they do
      * not have the same ones. */
     uint32_t *order;
-    _Atomic uint64_t calls;
+    _Atomic uint64_t calls, arm_calls;
     struct judge judge;
 };
 
@@ -99,6 +100,7 @@ int pair_run(struct urza_rollout *rollout, int arm, bool swapped, const struct r
              urza_error *err);
 
 /* rollout.c */
+void rollout_count(struct urza_rollout *rollout, int arm); /* one more call */
 /* Whether both arms run; *out_swapped: the challenger first. */
 bool rollout_samples(const struct urza_rollout *rollout, uint64_t slot, uint64_t step,
                      bool *out_swapped);

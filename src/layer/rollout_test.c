@@ -162,8 +162,9 @@ static void a_faster_one_reaches_the_end(void **state)
         .sample_every = 1, .pairs = 20, .on_event = see, .user = &seen};
     urza_rollout *rollout = open_with(options, load_slow(), load());
     set(rollout, URZA_RUNG_SHADOW);
-    uint64_t step = 0;
+    uint64_t step = 0, arms = 0;
     while (urza_rollout_tick(rollout) != URZA_RUNG_FINAL) {
+        arms += (uint64_t)urza_rollout_arm(rollout, 1, step);
         assert_true(call(rollout, 1, step));
         assert_true(++step < 100000);
     }
@@ -175,6 +176,7 @@ static void a_faster_one_reaches_the_end(void **state)
     assert_int_equal(before.wrong, 0);
     assert_int_equal(before.failures, 0);
     assert_int_equal(before.calls, step);
+    assert_int_equal(before.arm_calls, arms);
     assert_true(call(rollout, 1, step));
     assert_int_equal(stats_of(rollout).pairs, before.pairs); /* only the challenger runs now */
     urza_rollout_close(rollout);

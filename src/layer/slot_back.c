@@ -93,8 +93,9 @@ struct parts {
 static bool is_wanted(const struct urza_slot_tape *tape, const urza_slot_gradients *call,
                       uint32_t param)
 {
-    return tape->is_trial ||
-           (call->param_count > 0 && call->params[param_of(tape, param)].data != NULL);
+    if (tape->is_trial)
+        return urza_has_gradient(tape->module, urza_param_info(tape->module, param)->name);
+    return (call->param_count > 0 && call->params[param_of(tape, param)].data != NULL);
 }
 
 /* Where the kernels write the gradient by a parameter: the tape's memory in place of the host's. */

@@ -61,9 +61,10 @@ void roll_begin(struct urza_slot_tape *tape, const struct forward_call *call)
     tape->rollout = rollout;
     tape->number = atomic_load(&slot->rollout_number);
     tape->tick = atomic_load(&slot->tick_seen);
-    atomic_fetch_add_explicit(&rollout->calls, 1, memory_order_relaxed);
     keep_params(tape, call);
-    if (urza_rollout_arm(rollout, tape->number, tape->tick) == 0)
+    int arm = urza_rollout_arm(rollout, tape->number, tape->tick);
+    rollout_count(rollout, arm);
+    if (arm == 0)
         return;
     urza_unload(tape->module);
     tape->module = urza_retain(rollout->arms[1]);
