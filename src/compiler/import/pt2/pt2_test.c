@@ -101,10 +101,10 @@ static void compare(struct arena *arena, const char *name, const struct blueprin
 
 static void test_models(void **state)
 {
-    static const char *const names[] = {"mlp",     "conv",    "attention", "tagger",    "modes",
-                                        "views",   "places",  "windows",   "formulas",  "made",
-                                        "layers",  "pickled", "positions", "recurrent", "similar",
-                                        "learned", "unseen",  "decomposed"};
+    static const char *const names[] = {"mlp",     "conv",    "attention",  "tagger",    "modes",
+                                        "views",   "places",  "windows",    "formulas",  "made",
+                                        "layers",  "pickled", "positions",  "recurrent", "similar",
+                                        "learned", "unseen",  "decomposed", "copied"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct arena arena;
