@@ -3,8 +3,10 @@
 Usage: PATH=build:$PATH python python/bench/compile.py [--core N] [--no-inductor] [NAME...]
 
 Ten blocks written with torch.nn, with random weights, on one core: forward, loss, backward and a
-step of SGD, in rounds of the three by turns; the median of the rounds. Prints a table of Markdown,
-with the seconds until each compiled module has made its first step.
+step of SGD, in rounds of the three by turns; the median of the rounds. All are in training mode:
+convolutions with batch norm, whose statistics each step updates. Where torchvision is installed the
+first two of those are its own. Prints a table of Markdown, with the seconds until each compiled
+module has made its first step.
 """
 import argparse
 import copy
@@ -22,19 +24,29 @@ ROUNDS, ROUND_SECONDS = 5, 0.4
 
 def norm_act(inputs, outputs, size, stride=1, groups=1):
     return [nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False),
-            nn.GroupNorm(8, outputs), nn.ReLU()]
+            nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
 
-class Basic(nn.Module):
-    """ResNet's block of two convolutions."""
-
-    def __init__(self, channels):
+class Residual(nn.Module):
+    def __init__(self, *body, after=nn.Identity):
         super().__init__()
-        self.body = nn.Sequential(*norm_act(channels, channels, 3),
-                                  *norm_act(channels, channels, 3))
+        self.body, self.after = nn.Sequential(*body), after()
 
     def forward(self, x):
-        return torch.relu(x + self.body(x))
+        return self.after(x + self.body(x))
+
+
+def of_torchvision(width, channels):
+    """ResNet's block of two convolutions, and MobileNet's of three."""
+    try:
+        from torchvision.models.mobilenetv2 import InvertedResidual
+        from torchvision.models.resnet import BasicBlock
+    except ImportError:
+        basic = Residual(*norm_act(width, width, 3), *norm_act(width, width, 3)[:2], after=nn.ReLU)
+        wide = 6 * channels
+        return basic, Residual(*norm_act(channels, wide, 1), *norm_act(wide, wide, 3, groups=wide),
+                               nn.Conv2d(wide, channels, 1, bias=False), nn.BatchNorm2d(channels))
+    return BasicBlock(width, width), InvertedResidual(channels, channels, 1, 6)
 
 
 class Block(nn.Module):
@@ -70,7 +82,7 @@ class First(nn.Module):
 def blocks():
     def encoder(**words):
         return nn.TransformerEncoderLayer(128, 4, 256, dropout=0.0, batch_first=True, **words)
-    inverted = [*norm_act(16, 96, 1), *norm_act(96, 96, 3, groups=96), nn.Conv2d(96, 16, 1)]
+    basic, inverted = of_torchvision(32, 16)
     return {
         "mlp": (nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(),
                               nn.Linear(512, 10)), torch.randn(32, 256)),
@@ -78,8 +90,8 @@ def blocks():
                       torch.randn(16, 16)),
         "residual mlp": (nn.Sequential(nn.LayerNorm(128), nn.Linear(128, 512), nn.GELU(),
                                        nn.Linear(512, 128)), torch.randn(64, 128)),
-        "resnet block": (Basic(32), torch.randn(4, 32, 28, 28)),
-        "mobilenet block": (nn.Sequential(*inverted), torch.randn(4, 16, 28, 28)),
+        "resnet block": (basic, torch.randn(4, 32, 28, 28)),
+        "mobilenet block": (inverted, torch.randn(4, 16, 28, 28)),
         "small convnet": (nn.Sequential(*norm_act(3, 16, 3), nn.MaxPool2d(2), *norm_act(16, 32, 3),
                                         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10)),
                           torch.randn(8, 3, 32, 32)),

@@ -330,14 +330,27 @@ class Refused(nn.Module):
 
 
 class Written(nn.Module):
-    """Whether y is a copy depends on strides, so what x.T is afterwards is not known."""
+    """Whether y is a copy is not told by the strides of t and y alone, so what t is afterwards is
+    not known."""
 
     def forward(self, x):
         x = x + 1
         t = x.T
-        y = t.contiguous()
+        y = t.reshape(3, 1, 2)
         y.relu_()
         return y, t
+
+
+class Copied(nn.Module):
+    """Strides tell that y is a copy, and that f is none."""
+
+    def forward(self, x):
+        y = x.T.contiguous()
+        y.relu_()
+        z = x + 1
+        f = z.flatten()
+        f.mul_(3)
+        return torch.cat((y.flatten(), x.flatten(), z.flatten(), f))
 
 
 class Positions(nn.Module):
@@ -496,6 +509,7 @@ def main():
     write(folder, "mixed", Mixed(), torch.randn(2, 6))
     write(folder, "refused", Refused(), torch.randn(8))
     write(folder, "written", Written(), torch.randn(2, 3))
+    write(folder, "copied", Copied(), torch.randn(4, 3), ({0: batch},))
     write(folder, "positions", Positions(), torch.randn(2, 3, 2, 2, 3, 2, 2),
           ({i: torch.export.Dim.AUTO for i in range(7)},))
     write(folder, "outside", Outside(), torch.randn(2, 3))

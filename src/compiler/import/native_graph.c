@@ -6,6 +6,8 @@
  *    "graph": "graph \"net\"\ndim B …",
  *    "params"?: [{"id", "init"?, "trainable"?}…]    of the graph's params, by name: initial values,
  *                                          and whether they have a gradient unless asked for (true)
+ *    "running"?: {"PARAM": "OUTPUT"…},     the last outputs, which are next values of params
+ *    "draws"?: true,                       the last input is the seed of random numbers
  *    "step"?: {…},                         of a training step (package/step_spec.h)
  *    "graft"?: {…}}                        of a graft (package/graft_spec.h)
  */
@@ -41,11 +43,73 @@ static bool read_init(struct blueprint *out, const json_t *item, struct error *e
     return fail(err, ERR_BLUEPRINT, "the graph has no param '%.100s'", id);
 }
 
+/* The index of the param whose next value an output is; false: of none. */
+static bool find_running(const struct graph *graph, json_t *list, const char *output, uint32_t *out)
+{
+    const char *param;
+    json_t *name;
+    json_object_foreach(list, param, name)
+    {
+        if (!json_is_string(name) || strcmp(json_string_value(name), output) != 0)
+            continue;
+        for (uint32_t i = 0; i < graph->params.count; i++)
+            if (strcmp(graph_node(graph, graph->params.items[i])->attrs->name, param) == 0)
+                return (*out = i, true);
+    }
+    return false;
+}
+
+static bool read_running(json_t *list, struct arena *arena, struct blueprint *out,
+                         struct error *err)
+{
+    const struct graph *graph = &out->graph;
+    size_t count = json_object_size(list);
+    struct import_running *running = ARENA_ARRAY(arena, struct import_running, count + 1);
+    if (count > graph->outputs.count)
+        return fail(err, ERR_BLUEPRINT, "%zu running statistics, the graph has %u outputs", count,
+                    graph->outputs.count);
+    for (size_t i = 0; i < count; i++) {
+        const struct graph_output *output = &graph->outputs.items[graph->outputs.count - count + i];
+        const struct node *next = graph_node(graph, output->value), *old;
+        uint32_t param;
+        if (!find_running(graph, list, output->name, &param))
+            return fail(err, ERR_BLUEPRINT, "output '%.100s' is the next value of no param",
+                        output->name);
+        old = graph_node(graph, graph->params.items[param]);
+        if (old->dtype != next->dtype || old->rank != next->rank ||
+            (old->rank > 0 && memcmp(old->shape, next->shape, old->rank * sizeof *old->shape) != 0))
+            return fail(err, ERR_BLUEPRINT, "'%.100s' has another type than '%.100s'", output->name,
+                        old->attrs->name);
+        running[i] = (struct import_running){old->attrs->name, output->name};
+        out->inits[param].frozen = true;
+    }
+    out->running = running;
+    out->running_count = (uint32_t)count;
+    return true;
+}
+
+static bool read_training(const json_t *document, struct arena *arena, struct blueprint *out,
+                          struct error *err)
+{
+    const struct graph *graph = &out->graph;
+    json_t *list = json_object_get(document, "running");
+    if ((list && !json_get_object(document, "running", &list, err)) ||
+        !json_opt_bool(document, "draws", &out->draws, err))
+        return false;
+    const struct node *last = graph->inputs.count > 0
+                                  ? graph_node(graph, graph->inputs.items[graph->inputs.count - 1])
+                                  : NULL;
+    if (out->draws && (!last || strcmp(last->attrs->name, "seed") != 0 ||
+                       last->dtype != DTYPE_I64 || last->rank > 0))
+        return fail(err, ERR_BLUEPRINT, "'draws' goes with a last input 'seed' (i64, 0-d)");
+    return !list || read_running(list, arena, out, err) || fail_at(err, "field 'running'");
+}
+
 bool native_read_graph(const json_t *document, struct arena *arena, struct blueprint *out,
                        struct error *err)
 {
-    static const char *const keys[] = {"format", "graph",       "params", "step",
-                                       "graft",  DOCUMENT_KEYS, NULL};
+    static const char *const keys[] = {"format", "graph", "params",      "running", "draws",
+                                       "step",   "graft", DOCUMENT_KEYS, NULL};
     const char *text = NULL;
     const json_t *step = json_object_get(document, "step");
     const json_t *graft = json_object_get(document, "graft");
@@ -71,7 +135,7 @@ bool native_read_graph(const json_t *document, struct arena *arena, struct bluep
         if (!read_init(out, item, err))
             return fail_at(err, "params[%zu]", i);
     }
-    return true;
+    return read_training(document, arena, out, err);
 }
 
 /* The params of which there is more to say than the graph does; NULL: none. */
@@ -91,6 +155,14 @@ static json_t *list_frozen(const struct blueprint *blueprint)
     return list;
 }
 
+static json_t *list_running(const struct blueprint *blueprint)
+{
+    json_t *list = import_object();
+    for (uint32_t i = 0; i < blueprint->running_count; i++)
+        import_set(list, blueprint->running[i].param, import_text(blueprint->running[i].output));
+    return list;
+}
+
 void import_graph_json(struct blueprint *blueprint, struct arena *arena)
 {
     struct strbuf text, canonical;
@@ -103,6 +175,10 @@ void import_graph_json(struct blueprint *blueprint, struct arena *arena)
     json_t *frozen = list_frozen(blueprint);
     if (frozen)
         import_set(document, "params", frozen);
+    if (blueprint->running_count > 0 && !blueprint->step)
+        import_set(document, "running", list_running(blueprint));
+    if (blueprint->draws && !blueprint->step)
+        import_set(document, "draws", json_true());
     if (blueprint->step)
         import_set(document, "step", step_spec_json(blueprint->step));
     if (blueprint->graft)

@@ -71,6 +71,44 @@ static void test_graft(void **state)
     arena_release(&arena);
 }
 
+/* clang-format off */
+#define TRAINED                                                                                \
+    "\"graph\": \"graph \\\"g\\\"\\n%1 = input \\\"x\\\" : f32[3]\\n"                           \
+    "%2 = input \\\"seed\\\" : i64[]\\n%3 = param \\\"m\\\" : f32[3]\\n"                         \
+    "%4 = add %1, %3 : f32[3]\\n%5 = cast %2 : f32[]\\n"                                     \
+    "output \\\"y\\\" %1\\noutput \\\"s\\\" %5\\noutput \\\"new.m\\\" %4\\n\""
+/* clang-format on */
+
+/* And what is updated, and the seed. */
+static void test_training(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena);
+    struct blueprint b =
+        must_read(&arena, HEAD TRAINED ", \"running\": {\"m\": \"new.m\"}, \"draws\": true}");
+    assert_int_equal(b.running_count, 1);
+    assert_string_equal(b.running[0].param, "m");
+    assert_string_equal(b.running[0].output, "new.m");
+    assert_true(b.draws && b.inits[0].frozen);
+    import_graph_json(&b, &arena);
+    struct blueprint again = must_read(&arena, b.json);
+    assert_true(again.running_count == 1 && again.draws);
+    assert_string_equal(again.json, b.json);
+    b = must_read(&arena, HEAD TRAINED "}");
+    assert_true(b.running_count == 0 && !b.draws);
+    must_refuse(HEAD TRAINED ", \"running\": {\"m\": \"y\"}}", ERR_BLUEPRINT, "field 'running'",
+                "'new.m' is the next value of no param");
+    must_refuse(HEAD TRAINED ", \"running\": {\"m\": \"new.m\", \"n\": \"s\"}}", ERR_BLUEPRINT,
+                "field 'running'", "'s' is the next value of no param");
+    must_refuse(HEAD TRAINED ", \"running\": {\"m\": \"s\", \"n\": \"new.m\"}}", ERR_BLUEPRINT,
+                "field 'running'", "'s' has another type than 'm'");
+    must_refuse(HEAD TRAINED ", \"running\": []}", ERR_JSON, "", "running");
+    must_refuse(HEAD GRAPH ", \"draws\": true}", ERR_BLUEPRINT, "", "a last input 'seed'");
+    must_refuse(HEAD GRAPH ", \"draws\": 1}", ERR_JSON, "", "draws");
+    arena_release(&arena);
+}
+
 static void test_refuses(void **state)
 {
     (void)state;
@@ -87,8 +125,8 @@ static void test_refuses(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads), cmocka_unit_test(test_step),
-                                       cmocka_unit_test(test_graft),
-                                       cmocka_unit_test(test_refuses)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reads), cmocka_unit_test(test_step), cmocka_unit_test(test_graft),
+        cmocka_unit_test(test_training), cmocka_unit_test(test_refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

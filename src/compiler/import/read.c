@@ -25,8 +25,9 @@ static json_t *to_native(const json_t *document, const struct import_options *op
 /* The fields that determine the graph, and no others. */
 static json_t *content_of(const json_t *native)
 {
-    static const char *const keys[] = {"format",  "name",    "dims",  "inputs", "params", "nodes",
-                                       "outputs", "updates", "graph", "step",   "graft"};
+    static const char *const keys[] = {"format", "name",    "dims",    "inputs", "params",
+                                       "nodes",  "outputs", "updates", "graph",  "step",
+                                       "graft",  "running", "draws"};
     json_t *content = import_object();
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         json_t *value = json_object_get(native, keys[i]);

@@ -168,14 +168,27 @@ static bool name_size(struct pt2 *p, const char *name, dim_id dim, struct error 
     return pt2_add(p, name, &entry, err);
 }
 
+/* The name of an argument that is a tensor or an integer; NULL: neither. */
+static const char *name_of(const json_t *arg)
+{
+    const char *name =
+        json_string_value(json_object_get(json_object_get(arg, "as_tensor"), "name"));
+    return name ? name
+                : json_string_value(json_object_get(json_object_get(arg, "as_sym_int"), "as_name"));
+}
+
+static const char *first_name(const json_t *inputs)
+{
+    const json_t *arg = json_object_get(json_array_get(inputs, 0), "arg");
+    return json_string_value(json_object_get(json_object_get(arg, "as_tensor"), "name"));
+}
+
 /* The entry of the first argument, the tensor that a call may write to or return a view of; NULL:
  * not a tensor. */
 static struct pt2_name *first_operand(struct pt2 *p, const json_t *inputs)
 {
     struct error ignored = {.code = ERR_NONE};
-    const json_t *arg = json_object_get(json_array_get(inputs, 0), "arg");
-    const char *name =
-        json_string_value(json_object_get(json_object_get(arg, "as_tensor"), "name"));
+    const char *name = first_name(inputs);
     return name ? pt2_find(p, name, &ignored) : NULL;
 }
 
@@ -249,6 +262,9 @@ static enum aten_storage storage_of(const struct aten_call *c, const struct item
         return ATEN_OWN;
     if (item->in_place)
         return ATEN_VIEW;
+    if (c->op->storage == ATEN_EITHER)
+        return pt2_either(c->p, first_name(c->inputs),
+                          name_of(json_array_get(json_object_get(item->node, "outputs"), 0)));
     if (c->op->storage != ATEN_SAME)
         return c->op->storage;
     return c->out[0] == c->p->entries.items[*operand].value && !c->copied ? ATEN_VIEW : ATEN_OWN;
@@ -342,15 +358,6 @@ static bool is_wrapper(const struct item *item)
         if (strcmp(item->target, wrappers[i]) == 0)
             return true;
     return false;
-}
-
-/* The name of an argument that is a tensor or an integer; NULL: neither. */
-static const char *name_of(const json_t *arg)
-{
-    const char *name =
-        json_string_value(json_object_get(json_object_get(arg, "as_tensor"), "name"));
-    return name ? name
-                : json_string_value(json_object_get(json_object_get(arg, "as_sym_int"), "as_name"));
 }
 
 /* The names of the program or of an inner graph, and the graph itself. */

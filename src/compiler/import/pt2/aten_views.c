@@ -6,9 +6,10 @@
  * not a view. Then the version of their storage is increased by one. If a name of an older version
  * is read, its call is translated again, with the current value of its base.
  *
- * Some results are views or copies depending on strides (reshape, contiguous). Such a result gets a
- * storage of its own, in the same family as its operand's. After a write to one storage of a family
- * the contents of the others are not known (lost), and their names cannot be read any more. */
+ * Some results are views or copies depending on strides (reshape, contiguous). Where those of the
+ * archive do not tell (pt2_strides.c) such a result gets a storage of its own, in the same family
+ * as its operand's. After a write to one storage of a family the contents of the others are not
+ * known (lost), and their names cannot be read any more. */
 #include "compiler/import/pt2/aten_detach_priv.h"
 #include "compiler/import/pt2/pt2_training_priv.h"
 

@@ -101,10 +101,10 @@ static void compare(struct arena *arena, const char *name, const struct blueprin
 
 static void test_models(void **state)
 {
-    static const char *const names[] = {"mlp",     "conv",    "attention", "tagger",    "modes",
-                                        "views",   "places",  "windows",   "formulas",  "made",
-                                        "layers",  "pickled", "positions", "recurrent", "similar",
-                                        "learned", "unseen",  "decomposed"};
+    static const char *const names[] = {"mlp",     "conv",    "attention",  "tagger",    "modes",
+                                        "views",   "places",  "windows",    "formulas",  "made",
+                                        "layers",  "pickled", "positions",  "recurrent", "similar",
+                                        "learned", "unseen",  "decomposed", "copied"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct arena arena;
@@ -181,6 +181,10 @@ static void test_training(void **state)
         assert_int_equal(read.graph.outputs.count, 1 + read.running_count);
         assert_int_equal(read.running_count, 8);
         assert_false(read.draws);
+        struct blueprint again;
+        struct error err = {.code = ERR_NONE};
+        assert_true(blueprint_read(read.json, read.json_bytes, &options, &arena, &again, &err));
+        assert_int_equal(again.running_count, read.running_count);
         const struct interp_tensor *found = run_all(&arena, &read, &in, NULL);
         int64_t at = 0;
         for (uint32_t o = 0; o <= read.running_count; o++) {

@@ -24,6 +24,9 @@ const char *pt2_weight_name(const json_t *spec);
 /* Whether an input of the graph has this name. */
 bool pt2_is_input(const struct pt2 *p, const char *name);
 
+/* What the result of a call is that copies or not, depending on strides: ATEN_OWN, ATEN_VIEW, or
+ * ATEN_EITHER where the archive does not tell. */
+enum aten_storage pt2_either(const struct pt2 *p, const char *operand, const char *result);
 /* Whether a call's result may be its first operand, or a view of it; out_in_place: the call writes
  * to it. */
 bool aten_aliases(const char *target, bool *out_in_place);
