@@ -219,7 +219,7 @@ PyObject *ffi_register(PyObject *self, PyObject *unused);
 void ffi_forget(const urza_module *module);
 /* The shapes of outputs, a tuple of tuples, for a tuple with those of inputs. */
 PyObject *ffi_output_shapes(PyObject *self, PyObject *shapes);
-/* Handlers of XLA, of calls and of backward calls, as capsules. */
+/* Handlers of XLA: of a place in an executable, of calls and of backward calls; capsules. */
 PyObject *ffi_handlers(PyObject *extension, PyObject *unused);
 /* (major, minor, ours): the version of XLA that asked for a handler's, and our major one. */
 PyObject *ffi_version(PyObject *extension, PyObject *unused);

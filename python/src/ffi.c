@@ -3,7 +3,8 @@
  * XLA gives a handler buffers and attributes and nothing else, so a call's attribute "kernel" names
  * its module, and a list that the process shares has the modules of which it may be one: those that
  * urza.jax used and that are alive. A handler finds its module there and has a reference of its own
- * while it runs. XLA's executables keep the Python object, and so the entry, alive as well.
+ * while it runs. Each place in an executable that calls a module has a reference to its entry, so
+ * the module is there as long as XLA may run the executable.
  *
  * 1. Handlers need no GIL and touch no Python object.
  * 2. The list's mutex is held for a look at it only, and around a fork.
@@ -28,8 +29,9 @@
 
 struct target {
     struct target *next;
-    urza_module *module;
-    char name[128]; /* the value of the attribute */
+    urza_module *module; /* a reference */
+    uint32_t references; /* of the Python object, and of places in executables */
+    char name[128];      /* the value of the attribute */
 };
 
 /* The one list of the process: a handler is told nothing by which it could find another. */
@@ -37,6 +39,7 @@ static struct target *targets;
 static pthread_mutex_t targets_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static atomic_int seen_major, seen_minor; /* of XLA, once it asked */
+static int64_t state_id;                  /* of states that are targets; 0: XLA has no such type */
 
 static void lock_targets(void)
 {
@@ -53,31 +56,6 @@ static void mind_forks(void)
     pthread_atfork(lock_targets, unlock_targets, unlock_targets);
 }
 
-void ffi_forget(const urza_module *module)
-{
-    lock_targets();
-    for (struct target **at = &targets; *at; at = &(*at)->next)
-        if ((*at)->module == module) {
-            struct target *gone = *at;
-            *at = gone->next;
-            free(gone);
-            break;
-        }
-    unlock_targets();
-}
-
-/* With a reference; NULL: it is not there. */
-static urza_module *find_target(xla_span name)
-{
-    urza_module *module = NULL;
-    lock_targets();
-    for (const struct target *at = targets; at && !module; at = at->next)
-        if (strlen(at->name) == name.length && memcmp(at->name, name.text, name.length) == 0)
-            module = urza_retain(at->module);
-    unlock_targets();
-    return module;
-}
-
 static struct target *target_of(const urza_module *module)
 {
     struct target *at = targets;
@@ -86,12 +64,49 @@ static struct target *target_of(const urza_module *module)
     return at;
 }
 
-static bool is_taken(const char *name)
+static struct target *target_named(xla_span name)
 {
-    for (const struct target *at = targets; at; at = at->next)
-        if (strcmp(at->name, name) == 0)
-            return true;
-    return false;
+    struct target *at = targets;
+    while (at && (strlen(at->name) != name.length || memcmp(at->name, name.text, name.length) != 0))
+        at = at->next;
+    return at;
+}
+
+/* The last reference takes it out of the list. */
+static void target_unref(void *context)
+{
+    struct target *target = context;
+    lock_targets();
+    bool last = --target->references == 0;
+    if (last) {
+        struct target **at = &targets;
+        while (*at != target)
+            at = &(*at)->next;
+        *at = target->next;
+    }
+    unlock_targets();
+    if (last) {
+        urza_unload(target->module);
+        free(target);
+    }
+}
+
+void ffi_forget(const urza_module *module)
+{
+    lock_targets();
+    struct target *target = target_of(module);
+    unlock_targets();
+    target_unref(target); /* the Python object's, so nobody else has taken the last one */
+}
+
+/* With a reference; NULL: it is not there. */
+static urza_module *find_target(xla_span name)
+{
+    lock_targets();
+    const struct target *target = target_named(name);
+    urza_module *module = target ? urza_retain(target->module) : NULL;
+    unlock_targets();
+    return module;
 }
 
 /* The kernel's id and the first number that no other module of it has: programs get the same names
@@ -102,8 +117,9 @@ static void target_add(struct target *target, urza_module *module)
     uint32_t number = 0;
     do
         snprintf(target->name, sizeof target->name, "%s/%u", urza_kernel_id(module), number++);
-    while (is_taken(target->name));
-    target->module = module;
+    while (target_named((xla_span){target->name, strlen(target->name)}));
+    target->module = urza_retain(module);
+    target->references = 1;
     target->next = targets;
     targets = target;
 }
@@ -228,23 +244,27 @@ static xla_error *misfit(const struct ffi_call *call)
     return error_new(call->frame, XLA_INTERNAL, "urza: the custom call does not fit its package");
 }
 
+static xla_error *not_loaded(const xla_frame *frame)
+{
+    char text[256];
+    xla_span name = attr(frame, "kernel");
+    snprintf(text, sizeof text, "urza.NotFoundError: '%.*s' is not loaded any more",
+             (int)(name.length < 128 ? name.length : 128), name.text);
+    return error_new(frame, XLA_FAILED_PRECONDITION, text);
+}
+
 /* What both kinds of calls begin and end with. */
 static xla_error *run(xla_frame *frame, ffi_body *body, bool is_backward)
 {
     DLTensor small[SMALL];
     xla_error *error;
-    xla_span name = attr(frame, "kernel");
     struct ffi_call call = {.frame = frame,
-                            .module = find_target(name),
+                            .module = find_target(attr(frame, "kernel")),
                             .tensors = small,
                             .operands = frame->args.count,
                             .results = frame->results.count};
-    if (!call.module) {
-        char text[256];
-        snprintf(text, sizeof text, "urza.NotFoundError: %.*s is not loaded any more",
-                 (int)(name.length < 128 ? name.length : 128), name.text);
-        return error_new(frame, XLA_FAILED_PRECONDITION, text);
-    }
+    if (!call.module)
+        return not_loaded(frame);
     call.inputs = urza_input_count(call.module);
     call.outputs = urza_output_count(call.module);
     call.params = urza_param_count(call.module);
@@ -347,7 +367,23 @@ static xla_error *backward_body(struct ffi_call *call)
     return code == 0 ? NULL : failed(call->frame, &err);
 }
 
-/* Whether XLA only asked what the handler is. The older of both versions is what both speak. */
+/* What XLA calls. */
+
+/* Tells XLA of the type of states, once; an XLA that has no such states keeps none, and a module is
+ * then there as long as JAX's executables, which have the Python object. */
+static void register_type(const xla_api *api)
+{
+    static const xla_type type = {.struct_size = XLA_SIZE(xla_type, free), .free = target_unref};
+    xla_type_args args = {.struct_size = XLA_SIZE(xla_type_args, type),
+                          .name = {"urza_target", strlen("urza_target")},
+                          .id = &state_id,
+                          .type = &type};
+    if (state_id == 0 && api->version.minor >= XLA_MINOR && api->type_register(&args) != NULL)
+        state_id = 0;
+}
+
+/* Whether XLA only asked what the handler is, as it does when Python registers it. The older of
+ * both versions is what both speak. */
 static bool answer(const xla_frame *frame)
 {
     const xla_extension *at = frame->extensions;
@@ -356,7 +392,7 @@ static bool answer(const xla_frame *frame)
     if (!at)
         return false;
     int major = frame->api ? frame->api->version.major : XLA_MAJOR;
-    int minor = frame->api ? frame->api->version.minor : XLA_MINOR;
+    int minor = frame->api ? frame->api->version.minor : 0;
     xla_metadata *metadata = ((const xla_metadata_extension *)at)->metadata;
     metadata->version = (xla_version){
         .struct_size = XLA_SIZE(xla_version, minor),
@@ -364,23 +400,47 @@ static bool answer(const xla_frame *frame)
         .minor = major == XLA_MAJOR && minor < XLA_MINOR ? minor : XLA_MINOR,
     };
     metadata->traits = 0;
+    if (frame->api && major == XLA_MAJOR && minor >= XLA_MINOR) {
+        register_type(frame->api);
+        if (frame->stage == XLA_STAGE_INSTANTIATE)
+            metadata->state_id = state_id;
+    }
     atomic_store(&seen_minor, minor);
     atomic_store(&seen_major, major);
     return true;
 }
 
+/* A place in an executable, which has a reference from now on. */
+static xla_error *handle_instantiate(xla_frame *frame)
+{
+    if (answer(frame) || state_id == 0)
+        return NULL;
+    lock_targets();
+    struct target *target = target_named(attr(frame, "kernel"));
+    if (target)
+        target->references++;
+    unlock_targets();
+    if (!target)
+        return not_loaded(frame);
+    xla_state_args args = {.struct_size = XLA_SIZE(xla_state_args, state),
+                           .context = frame->context,
+                           .stage = XLA_STAGE_INSTANTIATE,
+                           .id = &state_id,
+                           .state = target};
+    xla_error *error = frame->api->state_set(&args);
+    if (error)
+        target_unref(target);
+    return error;
+}
+
 static xla_error *handle_call(xla_frame *frame)
 {
-    if (answer(frame) || frame->stage != XLA_STAGE_EXECUTE)
-        return NULL;
-    return run(frame, call_body, false);
+    return answer(frame) ? NULL : run(frame, call_body, false);
 }
 
 static xla_error *handle_backward(xla_frame *frame)
 {
-    if (answer(frame) || frame->stage != XLA_STAGE_EXECUTE)
-        return NULL;
-    return run(frame, backward_body, true);
+    return answer(frame) ? NULL : run(frame, backward_body, true);
 }
 
 /* For Python. */
@@ -479,12 +539,14 @@ static PyObject *capsule_of(xla_handler *handler)
 PyObject *ffi_handlers(PyObject *extension, PyObject *unused)
 {
     (void)extension, (void)unused;
-    PyObject *call = capsule_of(handle_call), *back = capsule_of(handle_backward), *both = NULL;
-    if (call && back)
-        both = PyTuple_Pack(2, call, back);
+    PyObject *first = capsule_of(handle_instantiate), *call = capsule_of(handle_call);
+    PyObject *back = capsule_of(handle_backward), *all = NULL;
+    if (first && call && back)
+        all = PyTuple_Pack(3, first, call, back);
+    Py_XDECREF(first);
     Py_XDECREF(call);
     Py_XDECREF(back);
-    return both;
+    return all;
 }
 
 PyObject *ffi_version(PyObject *extension, PyObject *unused)

@@ -49,11 +49,46 @@ typedef struct {
 } xla_error_args;
 
 typedef struct {
+    const char *text; /* not terminated */
+    size_t length;
+} xla_span;
+
+/* A type of states, which executables hold: XLA gives it a number, and calls `free` for each. */
+typedef struct {
+    size_t struct_size;
+    xla_extension *extensions;
+    void (*free)(void *state);
+} xla_type;
+typedef struct {
+    size_t struct_size;
+    xla_extension *extensions;
+    xla_span name;
+    int64_t *id; /* 0: give it one */
+    const xla_type *type;
+} xla_type_args;
+
+typedef enum { XLA_STAGE_INSTANTIATE = 0, XLA_STAGE_EXECUTE = 3 } xla_stage;
+
+/* Makes a state that of this call's place in the executable, which owns it if there is no error. */
+typedef struct {
+    size_t struct_size;
+    xla_extension *extensions;
+    void *context;
+    xla_stage stage;
+    int64_t *id;
+    void *state;
+} xla_state_args;
+
+typedef struct {
     size_t struct_size;
     xla_extension *extensions;
     xla_version version;
     const void *internal;
     xla_error *(*error_new)(xla_error_args *args);
+    const void *unused[4]; /* two more of errors, one of handlers, one of streams */
+    xla_error *(*type_register)(xla_type_args *args);
+    const void *context_get;
+    xla_error *(*state_set)(xla_state_args *args); /* so since version 0.3 */
     /* More functions follow. */
 } xla_api;
 
@@ -84,12 +119,7 @@ typedef struct {
     int64_t *dims;
 } xla_buffer;
 
-typedef enum { XLA_STAGE_EXECUTE = 3 } xla_stage; /* earlier ones have smaller numbers */
 typedef enum { XLA_ATTR_STRING = 4 } xla_attr_type;
-typedef struct {
-    const char *text; /* not terminated */
-    size_t length;
-} xla_span;
 
 /* Of arguments and of results; the only type of both is a buffer, 1. */
 typedef struct {
@@ -127,6 +157,7 @@ typedef struct {
     size_t struct_size;
     xla_version version; /* the handler writes it */
     uint32_t traits;     /* likewise */
+    int64_t state_id;    /* the number of the type of its states, since version 0.3 */
 } xla_metadata;
 typedef struct {
     xla_extension base;

@@ -2,6 +2,7 @@
 import gc
 import os
 import threading
+import time
 import unittest
 import weakref
 
@@ -292,7 +293,7 @@ class Calls(Case):
             ("urza_call", 1, {"kernel": name}, [self.x], "does not fit its package"),
             ("urza_call", 2, {"kernel": name}, [self.x, self.x], "does not fit its package"),
             ("urza_call", 2, {"kernel": name}, [self.x.astype(np.complex64)], "does not fit"),
-            ("urza_call", 2, {"kernel": "kernel-0/1"}, [self.x], "kernel-0/1 is not loaded"),
+            ("urza_call", 2, {"kernel": "kernel-0/1"}, [self.x], "'kernel-0/1' is not loaded"),
             ("urza_call", 2, {}, [self.x], "is not loaded"),
             ("urza_backward", 3, {"kernel": name, "wanted": "100"}, [self.x, self.dy],
              "does not fit its package"),
@@ -353,6 +354,33 @@ class Calls(Case):
         jax.clear_caches()
         gc.collect()
         self.assertIsNone(gone())
+
+    def test_what_waits_has_its_module(self):
+        """A call that XLA has queued when all who know the module are gone; and then it goes."""
+        source = layer()
+        source["name"] = "another"
+        path = self.compile("another", source, "--backward")
+
+        def run(x, scale):
+            module = urza.load(path)
+            gone.append(weakref.ref(module))
+            return jax.jit(lambda x, scale: urza.jax.call(module, scale * x, params=[
+                self.w, self.b])[0])(x, scale)
+        gone, wide = [], jnp.ones((600, 600)) / 600
+        slow = jax.jit(lambda a: 1 + 0 * jax.lax.fori_loop(
+            0, 30, lambda i, a: jnp.tanh(a @ a), a).max())
+        slow(wide).block_until_ready()
+        for _ in range(3):
+            y = run(self.x, slow(wide))
+            jax.clear_caches()
+            gc.collect()
+            self.assertIsNone(gone[-1]())
+            self.near(y, self.outputs[0])
+            del y
+        names, until = [""], time.monotonic() + 30  # the first number is free when all are gone
+        while not names[-1].endswith("/0") and time.monotonic() < until:
+            names.append(urza.load(path)._ffi_register())
+        self.assertRegex(names[-1], "/0$")
 
     def test_elsewhere(self):
         """Sizes that are not known, elements that decide sizes, devices, forward mode."""

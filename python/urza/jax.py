@@ -36,8 +36,10 @@ jax.tree_util.register_pytree_node(_Kept, lambda kept: (kept.values, kept.wanted
 def _register():
     """Tells XLA of the handlers."""
     try:
-        for target, handler in zip(("urza_call", "urza_backward"), _urza._ffi_handlers()):
-            jax.ffi.register_ffi_target(target, handler, platform="cpu")
+        instantiate, *handlers = _urza._ffi_handlers()
+        for target, handler in zip(("urza_call", "urza_backward"), handlers):
+            jax.ffi.register_ffi_target(target, {"instantiate": instantiate, "execute": handler},
+                                        platform="cpu")
         problem = ""
     except Exception as refused:  # whatever XLA throws where it wants another version
         problem = str(refused)
@@ -146,7 +148,7 @@ def _backward_shapes(*avals, module, given, batch, wanted):
 
 
 def _lower_call(ctx, *operands, module, given, batch):
-    # An executable may outlive all who know the module.
+    # What was lowered may be compiled when nobody else knows the module any more.
     ctx.module_context.add_keepalive(module)
     return jax.ffi.ffi_lowering("urza_call")(ctx, *operands, kernel=module._ffi_register())
 
