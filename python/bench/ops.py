@@ -2,16 +2,29 @@
 
 Usage: python python/bench/ops.py [CORE]
 
-Two small tensors are added. Prints medians of rounds, in microseconds: without gradients, and of a
-forward and a backward pass. Needs PyTorch, and the program urza in PATH.
+Two small tensors are added. Prints the least of rounds, since other work on the machine only adds,
+in microseconds: without gradients, and of a forward and a backward pass. Needs PyTorch, and the
+program urza in PATH.
 """
 import os
 import sys
+import time
 
 import torch
 
 import urza
-from call import median_us
+
+ROUNDS, CALLS = 300, 200
+
+
+def least_us(function):
+    times = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter_ns()
+        for _ in range(CALLS):
+            function()
+        times.append((time.perf_counter_ns() - began) / CALLS / 1e3)
+    return min(times)
 
 
 def main():
@@ -29,8 +42,8 @@ def main():
         def step(function=function):
             torch.autograd.backward(function(learned), cotangent)
             learned.grad = None
-        plain = median_us(lambda function=function: function(x))
-        both = f"{median_us(step):8.2f}" if name != "urza.Module" else f"{'–':>8}"
+        plain = least_us(lambda function=function: function(x))
+        both = f"{least_us(step):8.2f}" if name != "urza.Module" else f"{'–':>8}"
         print(f"{name:24} {plain:8.2f} {both}")
 
 
