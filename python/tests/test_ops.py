@@ -498,6 +498,78 @@ class Ops(Case):
             self.assertIn("FOSSILIZED" if ending == "fossilize" else "PRUNED", seen)
             self.assertGreaterEqual(len({alpha for _, alpha in states}), 5)
 
+    def test_slot_swaps_kernels(self):
+        """Under a rollout, its steps, a rollback and another one, in one graph."""
+        source = {**seed("f32"), "name": "another"}
+        other = urza.load(self.compile("other", source, "--graft", "residual", "--backward"))
+        slot, h = self.planted("HOLDING")
+        params, counter = slot._order, CompileCounterWithBackend(BACKENDS[-1])
+        run = torch.compile(lambda h: slot(torch.relu(h)) * 2, backend=counter, fullgraph=True,
+                            dynamic=True)
+        plain = torch.relu(h) + torch.tanh(torch.relu(h) @ params[0].T + params[1]) \
+            @ params[2].T + params[3]
+        expected = (plain * 2).square().sum()
+        gradients = torch.autograd.grad(expected, params)
+
+        def steps(count):
+            calls = other.stats()["calls"]
+            for _ in range(count):
+                loss = run(h).square().sum()
+                torch.testing.assert_close(loss, expected, **NEAR)
+                for a, b in zip(torch.autograd.grad(loss, params), gradients, strict=True):
+                    torch.testing.assert_close(a, b, **NEAR)
+                slot.tick()
+            return other.stats()["calls"] > calls
+        ran = [steps(3)]
+        slot.rollout(other, "flag", percent=100)
+        ran.append(steps(3))
+        slot.rollback()
+        ran.append(steps(3))
+        slot.rollout(other, "next", sample_every=1)
+        ran.append(steps(3))
+        self.assertEqual(ran, [False, True, False, True])
+        self.assertEqual((slot.alpha, slot.rollout_state()["errors"]), (1, 0))
+        self.assertEqual(counter.frame_count, 1)
+
+    def test_slot_tells_its_gain_in_a_graph(self):
+        """From factors that the graph computes, and whose memory it uses for something else."""
+        slot, h = self.planted("BLENDING", gain=0.1, hold_ticks=2)
+        run = torch.compile(lambda h, f: (slot(h, (f * 2).clamp(0, 1)), torch.exp(f * 3)),
+                            backend=BACKENDS[-1], fullgraph=True)
+        factors, losses = torch.tensor([0.0, 1.0] * 4), torch.tensor([3.0, 1.0] * 4)
+        for _ in range(40):
+            y, _ = run(h.clone().requires_grad_(), factors)
+            self.assertTrue(torch.equal(y[::2], h[::2]))
+            y.sum().backward()
+            if slot.tick(losses) == "FOSSILIZED":
+                break
+        self.assertEqual(slot.state, "FOSSILIZED")
+        self.assertFalse(torch.equal(y[1::2], h[1::2]))
+
+    def test_slot_copies_and_modules(self):
+        """A copy is a slot of its own; a module as a seed waits for its kernel, and for a step."""
+        slot, h = self.planted("HOLDING")
+        other = copy.deepcopy(slot)
+        with torch.no_grad():
+            other._order[3].add_(1)
+        both = torch.compile(lambda h: (slot(h), other(h)), backend="aot_eager", fullgraph=True)
+        for got, each in zip(both(h), (slot, other), strict=True):
+            torch.testing.assert_close(got, each(h), **NEAR)
+        module = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 16))
+        slot = urza.Slot("residual", train_ticks=2, blend_ticks=4)
+        run = torch.compile(lambda h: slot(torch.relu(h)), backend=BACKENDS[-1], fullgraph=True)
+        slot.plant(module, init="gradmax", example_inputs=h, wait=True)
+        states = []
+        for _ in range(9):
+            y = run(h)
+            (y * y).sum().backward()
+            slot.tick()
+            states.append(slot.state)
+            torch.testing.assert_close(run(h), slot(torch.relu(h)), **NEAR)
+        self.assertEqual(sorted(set(states)), ["BLENDING", "GERMINATED", "HOLDING", "TRAINING"])
+        self.assertEqual(module[0].weight.abs().max(), 0)  # as gradmax begins
+        self.assertGreater(module[2].weight.abs().max(), 0)
+
     def test_slot_without_a_seed(self):
         slot = urza.Slot()
         run = torch.compile(lambda h: slot(h) * 2, backend="aot_eager", fullgraph=True)

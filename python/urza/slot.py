@@ -302,7 +302,8 @@ class Slot(torch.nn.Module):
         return torch.ops.urza.slot(self._handle, h, self._order, factors)
 
     def _run(self, h, params, factors, learns):
-        self.__dict__["_rows"] = factors
+        # A compiled graph may use the memory for something else before the tick.
+        self.__dict__["_rows"] = None if factors is None else factors.clone()
         return _run(self._slot, self._ticks, h, params, factors, learns)
 
     def tick(self, loss=None, *, gain=None, host_norm=0.0, host_parameters=0):
