@@ -278,7 +278,7 @@ class Slot(torch.nn.Module):
         """factors: of alpha, one for each row of h; rows with 0 are h."""
         if torch.compiler.is_compiling():
             return self._traced(h, factors)
-        if self._slot.state in WITHOUT_SEED:
+        if not self._slot.has_seed:
             self.__dict__["_met"] = h.shape, h.dtype
             return h
         if not h.is_cpu:
