@@ -525,6 +525,12 @@ static PyObject *get_state(PyObject *self, void *unused)
     return PyUnicode_FromString(urza_slot_state_name(urza_slot_state_get(slot_of(self))));
 }
 
+static PyObject *get_has_seed(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(state_has_seed(urza_slot_state_get(slot_of(self))));
+}
+
 static PyObject *get_alpha(PyObject *self, void *unused)
 {
     (void)unused;
@@ -556,6 +562,7 @@ static PyMethodDef slot_methods[] = {
 
 static PyGetSetDef slot_attributes[] = {
     {"state", get_state, NULL, "Its name, such as 'DORMANT'.", NULL},
+    {"has_seed", get_has_seed, NULL, "Whether its state has one: else calls give h.", NULL},
     {"alpha", get_alpha, NULL, "How far the seed is blended in.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

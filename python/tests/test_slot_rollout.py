@@ -96,7 +96,7 @@ class Rollouts(Case):
     def test_it_is_wrong(self):
         slot = self.held()
         expected = self.step(slot)
-        slot.rollout(self.wrong, "flag", sample_every=1)
+        slot.rollout(self.wrong, "flag", sample_every=1, clock=lambda: 0)
         for _ in range(3000):
             torch.testing.assert_close(self.step(slot), expected, rtol=0, atol=0)
             if slot.rollout_state()["rung"] == "rolled back":
@@ -144,7 +144,7 @@ class Rollouts(Case):
 
     def test_saved(self):
         slot, other = self.held(), self.held()
-        slot.rollout(self.challenger, "flag", percent=50, sample_every=1)
+        slot.rollout(self.challenger, "flag", percent=50, sample_every=1, clock=lambda: 0)
         for _ in range(9):
             self.step(slot)
         saved = slot.state_dict()
@@ -152,7 +152,7 @@ class Rollouts(Case):
         with self.assertRaisesRegex(urza.InvalidInputError, "start it first"):
             other.set_extra_state(saved["_extra_state"])
         self.assertEqual(other.get_extra_state(), before)
-        other.rollout(self.challenger, "flag", percent=1, sample_every=1)
+        other.rollout(self.challenger, "flag", percent=1, sample_every=1, clock=lambda: 0)
         other.load_state_dict(saved)
         self.assertEqual(other.get_extra_state(), slot.get_extra_state())
         self.assertEqual(other.rollout_state()["pairs"], 9)
@@ -162,7 +162,7 @@ class Rollouts(Case):
     def test_other_processes_follow(self):
         slot, other = self.held(), self.held()
         for each in (slot, other):
-            each.rollout(self.challenger, "flag", sample_every=1)
+            each.rollout(self.challenger, "flag", sample_every=1, clock=lambda: 0)
         slot._roll.rollout.set("10 %", "a test")
         self.step(slot)
         other.apply(slot.decision())

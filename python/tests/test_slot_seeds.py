@@ -112,6 +112,22 @@ class Seeds(Case):
         self.assertIsNone(net[0].weight.grad)
         self.assertIsNotNone(net[1].bias.grad)
 
+    def test_dropout(self):
+        """Of a module in training mode: drawn anew for each step, and alike within one."""
+        net = nn.Sequential(nn.Linear(16, 32), nn.Dropout(0.5), nn.Linear(32, 16))
+        slot = self.until(self.planted(net, init=None), "HOLDING")
+        with torch.no_grad():
+            first = slot(self.h) - self.h
+            self.assertTrue(torch.equal(slot(self.h) - self.h, first))
+            found = []
+            for _ in range(400):
+                slot.tick()
+                found.append(slot(self.h) - self.h)
+            self.assertFalse(torch.equal(found[0], first))
+            mean = torch.stack(found).mean(0)
+            spread = torch.stack(found).std(0) / 20  # of a mean of 400
+            self.assertTrue(((mean - net.eval()(self.h)).abs() < 6 * spread).all())
+
     def test_compiled_beside_the_training(self):
         slot = urza.Slot(name="one", germinate_ticks=1000000, **OPTIONS)
         self.step(slot)  # from here the shape is known
@@ -142,7 +158,8 @@ class Seeds(Case):
         for source, reason in [
             (Raises(), "no day for work"), (nn.Linear(16, 8), "differ"),
             (nn.Linear(4, 4), "torch.export"),
-            (nn.Sequential(nn.Linear(16, 16), nn.BatchNorm1d(16)), "training mode"),
+            (nn.Sequential(nn.Linear(16, 16), nn.BatchNorm1d(16)),
+             "1.num_batches_tracked: the module changes it"),
             (nn.Sequential(nn.Flatten(0), nn.Unflatten(0, (8, 16))), "torch.export"),
         ]:
             with self.subTest(source=source):
@@ -210,6 +227,23 @@ class Seeds(Case):
         self.assertTrue(0.8 * bound < net.up.weight.abs().max() <= bound)
         self.assertTrue((net.up.bias == 3).all())
         self.assertFalse(net.down.weight.any() or net.down.bias.any())
+
+    def test_lora_in_chunks(self):
+        """Each chunk's matrix is drawn as if it were alone."""
+        package = self.compile("chunks", ROOT / "examples" / "seed.json", "--graft", "residual/8",
+                               "--backward")
+        slot = urza.Slot(name="one", **OPTIONS)
+        slot.plant(package, init=None)
+        bias = slot.seeds["seed"].b1.detach().clone()
+        slot = urza.Slot(name="one", **OPTIONS)
+        slot.plant(package, init="lora")
+        seed = slot.seeds["seed"]
+        self.assertEqual(tuple(seed.w1.shape), (8, 32, 16))
+        self.assertTrue(0.24 < seed.w1.abs().max() <= 0.25)
+        self.assertFalse(seed.w2.any())
+        self.assertTrue(torch.equal(seed.b1, bias))
+        with self.assertRaisesRegex(ValueError, "two matrices"):
+            urza.Slot().plant(package, init="gradmax")
 
     def test_gradmax(self):
         for source, words in [(self.package, {}),

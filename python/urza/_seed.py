@@ -140,13 +140,14 @@ def _gradmax(tensors, last, generator, moment):
 
 
 @torch.no_grad()
-def begin(init, tensors, last, generator, moment=None):
-    """Sets initial values. tensors: by names; last: those of the last layer.
+def begin(init, tensors, graft, generator, moment=None):
+    """Sets initial values. tensors: by names; graft: what the package says of itself.
 
     "zero": the last layer is zero. "lora": so, and all other matrices are Kaiming-uniform with
     a = √5 (He et al. 2015), as the matrix A of LoRA is (Hu et al., "LoRA: Low-Rank Adaptation of
     Large Language Models", 2021, and its code). "gradmax": see _gradmax.
     """
+    last, chunks = graft["last"], graft["chunks"]
     if init == "gradmax":
         _gradmax(tensors, last, generator, moment)
     if init not in ("zero", "lora"):
@@ -154,8 +155,10 @@ def begin(init, tensors, last, generator, moment=None):
     for name, each in tensors.items():
         if name in last:
             each.zero_()
-        elif init == "lora" and each.dim() >= 2 and not name.startswith(GATE):
-            torch.nn.init.kaiming_uniform_(each, a=5 ** 0.5, generator=generator)
+        elif init == "lora" and not name.startswith(GATE):
+            for part in each if chunks > 1 else [each]:
+                if part.dim() >= 2:
+                    torch.nn.init.kaiming_uniform_(part, a=5 ** 0.5, generator=generator)
 
 
 # Modules that become grafts.
@@ -164,10 +167,19 @@ def export(module, shape, dtype):
     """The module as a program of one input like h, with any number of rows."""
     shape = (max(shape[0], 2), *shape[1:])  # a size of 1 would be taken for a constant
     rows = torch.export.Dim("rows", min=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.export.export(_Block(module), (torch.zeros(shape, dtype=dtype),),
-                                   dynamic_shapes=({0: rows},))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(_Block(module), (torch.zeros(shape, dtype=dtype),),
+                                          dynamic_shapes=({0: rows},))
+    except Exception as problem:
+        raise _store.error("UnsupportedError", f"torch.export refuses the module: {problem}",
+                           type(module).__name__) from problem
+    statistics, written = _torch._writes(program)
+    for name in sorted(statistics | written.keys()):
+        raise _store.error("UnsupportedError", "the module changes it when it runs; a batch norm "
+                           "does so in training mode, and after eval() it does not", name)
+    return program
 
 
 def check_hints(hints, client):

@@ -175,7 +175,7 @@ class Slot(torch.nn.Module):
             program = _seed.export(source, shape, dtype)
             job = _seed.Job(program, self._given[0], client, threads, options)
         except Exception as problem:
-            self._refuse(number, f"torch.export: {problem}")
+            self._refuse(number, str(problem))
             return number
         self._plan = _Plan(number, init, job=job)
         if wait:
@@ -216,7 +216,7 @@ class Slot(torch.nn.Module):
         blend, _, name, options = self._given
         drawn = _seed.stream(name, self._seed, options.get("random_seed", 0), number)
         tensors = dict(zip(self._names, self._order, strict=True))
-        _seed.begin(init, tensors, module.graft["last"], drawn, moment)
+        _seed.begin(init, tensors, module.graft, drawn, moment)
         self._module = module
 
     def _refuse(self, number, text):
@@ -278,7 +278,7 @@ class Slot(torch.nn.Module):
         """factors: of alpha, one for each row of h; rows with 0 are h."""
         if torch.compiler.is_compiling():
             return self._traced(h, factors)
-        if self._slot.state in WITHOUT_SEED:
+        if not self._slot.has_seed:
             self.__dict__["_met"] = h.shape, h.dtype
             return h
         if not h.is_cpu:
