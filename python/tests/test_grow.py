@@ -23,7 +23,7 @@ class Grow(Case):
         path = self.folder / "grow.svg"
         done = subprocess.run(
             [sys.executable, ROOT / "examples" / "grow.py", "--steps", "300", "--ticks", "80",
-             "--seconds", "100", "--out", path], capture_output=True, text=True, timeout=200,
+             "--seconds", "170", "--out", path], capture_output=True, text=True, timeout=240,
             env={**os.environ, "PATH": f"{BUILD.resolve()}{os.pathsep}{os.environ['PATH']}"})
         self.assertEqual(done.returncode, 0, done.stderr)
         told = re.findall(r"^step (\d+): (layer \d): (\w+) -> (\w+): (.*)$", done.stdout,

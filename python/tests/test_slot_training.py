@@ -300,6 +300,38 @@ print([case.step(host, optimizer) for _ in range(20)])
         self.assertTrue(all(torch.equal(a, b) for a, b in zip(seed, begun, strict=True)))
         self.assertFalse(any(p in optimizer.state for p in seed))
 
+    def test_refused(self):
+        slot, model = urza.Slot(name="one"), nn.Linear(2, 2)
+        sgd = torch.optim.SGD(model.parameters(), lr=1)
+        slot.plant(self.package)
+        saved = slot.get_extra_state()
+        for make, error, words in [
+            (lambda: slot.plant(self.package), urza.UsageError, "GERMINATED: seeds are planted in"),
+            (lambda: slot.attach(3), TypeError, "torch.optim"),
+            (lambda: slot([1.0]), TypeError, "tensor of PyTorch"),
+            (lambda: slot.apply(b"junk"), urza.InvalidInputError, "no decision"),
+            (lambda: slot.apply(b"1\n\njunk"), urza.InvalidInputError, "lacks"),
+            (lambda: slot.set_extra_state({"ticks": 1}), KeyError, "rollout"),
+            (lambda: slot.set_extra_state({**saved, "rollout": {"flag": ""}}), KeyError, "percent"),
+            (lambda: urza.Governor(model, None), TypeError, "optimizer"),
+            (lambda: urza.Governor(model, sgd, snapshot_every=-1), ValueError, "snapshot_every"),
+            (lambda: urza.Governor(model, sgd).observe(torch.ones(3)), (ValueError, RuntimeError),
+             "one element|scalar"),
+        ]:
+            with self.assertRaisesRegex(error, words):
+                make()
+        self.assertEqual(slot.get_extra_state(), saved)
+
+    def test_a_group_that_is_there_already(self):
+        """The host gave the optimizer the seed's parameters itself: they leave all the same."""
+        host = self.host()
+        optimizer = torch.optim.SGD(host.parameters(), lr=0.1)
+        host.slot.attach(optimizer)
+        self.assertEqual(len(optimizer.param_groups), 1)
+        host.slot.command("prune")
+        host.slot.tick()
+        self.assertEqual(len(optimizer.param_groups[0]["params"]), 4)
+
     # Copies.
 
     def test_copies_and_pickles(self):

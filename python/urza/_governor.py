@@ -32,6 +32,9 @@ class Governor:
     """
 
     def __init__(self, model, optimizer, *, snapshot_every=100):
+        if not isinstance(model, torch.nn.Module) or \
+                not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError("a governor takes a torch.nn.Module and its optimizer of torch.optim")
         self.model, self.optimizer = model, optimizer
         self._watch = _urza._Governor(snapshot_every=snapshot_every)
         self._take()

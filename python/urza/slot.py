@@ -139,6 +139,9 @@ class Slot(torch.nn.Module):
         """
         if init not in _seed.INITS:
             raise ValueError(f"init is 'zero', 'lora', 'gradmax' or None, not {init!r}")
+        if self.state != "DORMANT":
+            raise _store.error("UsageError", f"it is {self.state}: seeds are planted in DORMANT "
+                               "ones", f"slot {self._given[2]!r}")
         if not isinstance(name, str) or not name or "." in name or hasattr(self.seeds, name):
             raise ValueError(f"a seed's name is text without dots, and no attribute: {name!r}")
         if isinstance(package, torch.nn.Module):
@@ -281,6 +284,8 @@ class Slot(torch.nn.Module):
         if not self._slot.has_seed:
             self.__dict__["_met"] = h.shape, h.dtype
             return h
+        if not isinstance(h, torch.Tensor):
+            raise TypeError(f"h is a tensor of PyTorch, not a {type(h).__name__}")
         if not h.is_cpu:
             raise _store.error("InvalidInputError", f"it is on device {h.device}: seeds run on the "
                                "CPU", "h")
@@ -369,6 +374,8 @@ class Slot(torch.nn.Module):
         when it is planted; the group and its state go when it is pruned. warmup: the group's lr
         rises linearly over so many ticks from TRAINING on; tick t has t / warmup of it. None
         detaches."""
+        if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(f"attach takes an optimizer of torch.optim, or None, not {optimizer!r}")
         unknown = set(group_options) - set(getattr(optimizer, "defaults", group_options))
         if unknown:
             raise TypeError(f"the optimizer has no option {min(unknown)!r}")
@@ -382,7 +389,9 @@ class Slot(torch.nn.Module):
         if self._attached is None or self._seed is None:
             return
         optimizer, warmup, options = self._attached
-        params = [p for p in self.seeds[self._seed].parameters() if p.requires_grad]
+        known = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        params = [p for p in self.seeds[self._seed].parameters()
+                  if p.requires_grad and id(p) not in known]
         if not params:
             return
         optimizer.add_param_group({"params": params, **options})
@@ -473,6 +482,9 @@ class Slot(torch.nn.Module):
         if not isinstance(saved, dict) or set(saved) != {"state", "ticks", "rollout"}:
             raise KeyError("the saved state of a slot has 'state', 'ticks' and 'rollout'")
         roll = saved["rollout"]
+        if roll is not None and (not isinstance(roll, dict) or
+                                 set(roll) != {"flag", "percent", "text"}):
+            raise KeyError("the saved state of a rollout has 'flag', 'percent' and 'text'")
         if roll is not None:
             if self._roll is None or self._roll.flag != roll["flag"]:
                 raise _store.error("InvalidInputError", "what was saved has this rollout: start it "
@@ -501,8 +513,12 @@ class Slot(torch.nn.Module):
         """Takes a decision over. With a function it is torch.nn.Module.apply."""
         if not isinstance(decision, bytes):
             return super().apply(decision)
-        ticks, rung, text = decision.decode().split("\n", 2)
-        ticks = int(ticks)
+        try:
+            ticks, rung, text = decision.decode().split("\n", 2)
+            ticks = int(ticks)
+        except ValueError:
+            raise _store.error("InvalidInputError", "it is no decision of a slot",
+                               "apply") from None
         if self._plan is not None:
             self._receive()
         self._slot.apply(text)
