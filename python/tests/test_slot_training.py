@@ -175,7 +175,10 @@ print([case.step(host, optimizer) for _ in range(20)])
         factors = torch.tensor([1.0, 1.0, 0.0, 1.0])
         h = torch.randn(4, 16)
         def call(rows, factors=factors):
-            slot(h.clone().requires_grad_(), factors=factors).sum().backward()
+            given = None if factors is None else factors.clone()
+            slot(h.clone().requires_grad_(), factors=given).sum().backward()
+            if given is not None:
+                given.zero_()  # it is the host's, to use for something else
             return slot.tick(loss=rows)
         while slot.state != "HOLDING":
             call(torch.ones(4))

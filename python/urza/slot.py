@@ -291,7 +291,7 @@ class Slot(torch.nn.Module):
                                "CPU", "h")
         params = self._order
         if torch.is_grad_enabled() and (h.requires_grad or any(p.requires_grad for p in params)):
-            self.__dict__["_rows"] = factors
+            self._keep_rows(factors)
             return _Call.apply(self, self._ticks, factors, h, *params)
         with torch.no_grad():
             return self._run(h, params, factors, False)[0]
@@ -307,9 +307,13 @@ class Slot(torch.nn.Module):
         return torch.ops.urza.slot(self._handle, h, self._order, factors)
 
     def _run(self, h, params, factors, learns):
-        # A compiled graph may use the memory for something else before the tick.
-        self.__dict__["_rows"] = None if factors is None else factors.clone()
+        self._keep_rows(factors)
         return _run(self._slot, self._ticks, h, params, factors, learns)
+
+    def _keep_rows(self, factors):
+        """For the gain. A copy: the host, or a compiled graph, may use the memory for something
+        else before the tick."""
+        self.__dict__["_rows"] = None if factors is None else factors.clone()
 
     def tick(self, loss=None, *, gain=None, host_norm=0.0, host_parameters=0):
         """Once for each step of the optimizer; returns the state.
