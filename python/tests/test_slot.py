@@ -166,8 +166,9 @@ class Slots(Case):
         with self.assertRaises(urza.UnsupportedError):
             slot.plant(self.packages["lerp"])
         self.assertEqual((slot.state, list(slot.parameters())), ("DORMANT", []))
-        with self.assertRaises(TypeError):
-            urza.Slot(chunks=2)
+        for chunks in (0, -1, 1.5, 65537):
+            with self.assertRaises(ValueError):
+                urza.Slot(chunks=chunks)
 
 
 if __name__ == "__main__":

@@ -232,10 +232,10 @@ class Seeds(Case):
         """Each chunk's matrix is drawn as if it were alone."""
         package = self.compile("chunks", ROOT / "examples" / "seed.json", "--graft", "residual/8",
                                "--backward")
-        slot = urza.Slot(name="one", **OPTIONS)
+        slot = urza.Slot(chunks=8, name="one", **OPTIONS)
         slot.plant(package, init=None)
         bias = slot.seeds["seed"].b1.detach().clone()
-        slot = urza.Slot(name="one", **OPTIONS)
+        slot = urza.Slot(chunks=8, name="one", **OPTIONS)
         slot.plant(package, init="lora")
         seed = slot.seeds["seed"]
         self.assertEqual(tuple(seed.w1.shape), (8, 32, 16))
@@ -244,6 +244,59 @@ class Seeds(Case):
         self.assertTrue(torch.equal(seed.b1, bias))
         with self.assertRaisesRegex(ValueError, "two matrices"):
             urza.Slot().plant(package, init="gradmax")
+
+    def chunked(self, h, net):
+        """A HOLDING slot of three chunks, its seed's parameters drawn anew, and each chunk's."""
+        slot = urza.Slot(chunks=3, name="three", **OPTIONS)
+        slot.plant(net, name="net", example_inputs=h, wait=True, init=None)
+        self.assertEqual(slot.state, "GERMINATED", slot.events())
+        torch.manual_seed(1)
+        named = dict(slot.seeds["net"].named_parameters())
+        self.assertEqual({name: tuple(p.shape) for name, p in named.items()},
+                         {name: (3, *p.shape) for name, p in net.named_parameters()})
+        with torch.no_grad():
+            for each in named.values():
+                each.copy_(torch.randn_like(each) / 4)
+        for _ in range(40):
+            if slot.state == "HOLDING":
+                break
+            slot(h).sum().backward()
+            slot.tick()
+        slot.zero_grad()
+        return slot, named
+
+    def compare_chunks(self, h, dim, net):
+        slot, named = self.chunked(h, net)
+        self.assertEqual(slot.state, "HOLDING", slot.events())
+        h, dy = h.clone().requires_grad_(), torch.randn(h.shape)
+        y = slot(h)
+        y.backward(dy)
+        mine = h.detach().clone().requires_grad_()
+        own = {name: p.detach().clone().requires_grad_() for name, p in named.items()}
+        parts = [torch.func.functional_call(net, {name: p[i] for name, p in own.items()}, (part,))
+                 for i, part in enumerate(mine.chunk(3, dim))]
+        expected = mine + torch.cat(parts, dim)
+        expected.backward(dy)
+        torch.testing.assert_close(y, expected, **NEAR)
+        torch.testing.assert_close(h.grad, mine.grad, **NEAR)
+        for name, each in named.items():
+            torch.testing.assert_close(each.grad, own[name].grad, **NEAR)
+
+    def test_chunks(self):
+        self.compare_chunks(torch.randn(5, 12), 1, Net(4, 7))
+
+    def test_chunks_of_channels(self):
+        net = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.GroupNorm(2, 6), nn.ReLU(),
+                            nn.Conv2d(6, 4, 1))
+        self.compare_chunks(torch.randn(2, 12, 5, 7), 1, net)
+
+    def test_chunks_are_those_of_the_slot(self):
+        with self.assertRaisesRegex(ValueError, "no 3 chunks"):
+            urza.Slot(chunks=3).plant(Net(), example_inputs=self.h)
+        with self.assertRaisesRegex(urza.UnsupportedError, "1 chunks, and the slot 2"):
+            urza.Slot(chunks=2).plant(self.package)
+        with self.assertRaisesRegex(ValueError, "one chunk"):
+            urza.Slot(chunks=2).plant(Net(8), example_inputs=self.h, init="gradmax")
 
     def test_gradmax(self):
         for source, words in [(self.package, {}),

@@ -69,7 +69,8 @@ def compile(module: Any, example_inputs: Any, dynamic_shapes: Any = None, *,
 class Slot:  # a torch.nn.Module
     seeds: Any
     def __init__(self, blend: str = "residual", isolate: bool = True, name: str = "",
-                 **options: Any) -> None: ...
+                 chunks: int = 1, **options: Any) -> None: ...
+    chunks: int
     def __call__(self, h: Any, factors: Any = None) -> Any: ...
     def plant(self, package: Any, name: str = "seed", init: str | None = "zero", *,
               example_inputs: Any = None, wait: bool = False, client: Client | None = None,

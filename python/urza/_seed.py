@@ -19,6 +19,7 @@ from . import _client, _store, _torch
 
 INITS = ("zero", "lora", "gradmax", None)
 GATE = "gate."  # parameters of the blend, which begin as zeros
+CHUNKS_MOST = 65536
 
 
 # Parameters.
@@ -30,17 +31,49 @@ def _values(module, index, info):
     return torch.frombuffer(bytearray(data), dtype=dtype).reshape(shape)
 
 
+def _place(top, dotted):
+    """(the module inside top where a dotted name is, its last part)."""
+    *path, name = dotted.split(".")
+    for step in path:
+        if step not in top._modules:
+            top.add_module(step, torch.nn.Module())
+        top = top._modules[step]
+    return top, name
+
+
 def of_package(module):
     """A module with a graft's parameters, dotted names nested, and the package's values."""
     top = torch.nn.Module()
     for index, info in enumerate(module.params):
-        *path, name = info.name.split(".")
-        inner = top
-        for step in path:
-            if step not in inner._modules:
-                inner.add_module(step, torch.nn.Module())
-            inner = inner._modules[step]
+        inner, name = _place(top, info.name)
         inner.register_parameter(name, torch.nn.Parameter(_values(module, index, info)))
+    return top
+
+
+def features_dim(rank):
+    return 1 if rank >= 4 else rank - 1
+
+
+def chunk_of(shape, chunks):
+    """The shape of h's chunk, as a seed of its own sees it."""
+    if chunks == 1:
+        return shape
+    place = features_dim(len(shape))
+    if len(shape) < 2 or shape[place] % chunks != 0:
+        raise ValueError(f"h of shape {tuple(shape)} has no {chunks} chunks of features")
+    return (*shape[:place], shape[place] // chunks, *shape[place + 1:])
+
+
+def _stacked(module, chunks):
+    """A module with a module's parameters and buffers, so many of each along a new first dim."""
+    top = torch.nn.Module()
+    for dotted, each in module.named_parameters():
+        inner, name = _place(top, dotted)
+        copies = each.detach().expand(chunks, *each.shape).clone()
+        inner.register_parameter(name, torch.nn.Parameter(copies, each.requires_grad))
+    for dotted, each in module.named_buffers():
+        inner, name = _place(top, dotted)
+        inner.register_buffer(name, each.expand(chunks, *each.shape).clone())
     return top
 
 
@@ -67,8 +100,10 @@ class _Block(_Shared):
         return self._inner(x)
 
 
-def of_source(module, blend, shape, dtype):
-    """A module that shows a module's own parameters; a gate's beside them."""
+def of_source(module, blend, shape, dtype, chunks):
+    """A module that shows a module's own parameters, of several chunks copies of them; a gate's
+    beside them."""
+    module = module if chunks == 1 else _stacked(module, chunks)
     if blend != "gate":
         return module
     if hasattr(module, "gate"):
@@ -76,7 +111,7 @@ def of_source(module, blend, shape, dtype):
                          "parameters are")
     holder, gate = _Shared(module), torch.nn.Module()
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    features = shape[1 if len(shape) >= 4 else -1]
+    features = shape[features_dim(len(shape))]
     gate.weight = torch.nn.Parameter(torch.zeros(features, dtype=wide))
     gate.bias = torch.nn.Parameter(torch.zeros((), dtype=wide))
     holder.__dict__["_modules"] = {**module._modules, "gate": gate}

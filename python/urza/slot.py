@@ -92,13 +92,19 @@ class Slot(torch.nn.Module):
 
     blend: "residual", "lerp", "multiply" or "gate"; seeds are grafts of that blend.
     isolate: while a seed blends, no gradients pass its input.
-    name: for events and saved states. Further options are those of urza/layer.h: boost, curve,
+    name: for events and saved states.
+    chunks: of h's features (dim 1 of four dims or more, else the last one): a seed is so many
+        copies of one block, each with its own parameters and its own chunk, run as one.
+    Further options are those of urza/layer.h: boost, curve,
         gradient_ratio, gain, random_seed, germinate_ticks, train_ticks, blend_ticks, hold_ticks,
         embargo_ticks, faults_most.
     """
 
-    def __init__(self, blend="residual", isolate=True, name="", **options):
+    def __init__(self, blend="residual", isolate=True, name="", chunks=1, **options):
         super().__init__()
+        if not isinstance(chunks, int) or not 1 <= chunks <= _seed.CHUNKS_MOST:
+            raise ValueError(f"chunks is a number from 1 to {_seed.CHUNKS_MOST}, not {chunks!r}")
+        self.chunks = chunks
         self._given = (blend, isolate, name, options)
         self._ticks = 0
         self._seed = None  # the name of the one whose parameters are here
@@ -150,6 +156,9 @@ class Slot(torch.nn.Module):
             raise TypeError("example_inputs are for a torch.nn.Module")
         module = package if isinstance(package, _urza.Module) else \
             load(package, client=client, **options)
+        if module.graft is not None and module.graft["chunks"] != self.chunks:
+            raise _store.error("UnsupportedError", f"the graft has {module.graft['chunks']} "
+                               f"chunks, and the slot {self.chunks}", f"slot {self._given[2]!r}")
         holder = _seed.of_package(module)
         names = tuple(info.name for info in module.params)
         if init == "gradmax":
@@ -170,13 +179,17 @@ class Slot(torch.nn.Module):
         shape, dtype = self._shape(example_inputs)
         threads = options.pop("threads", 1)
         _seed.check_hints(options, client)
-        holder = _seed.of_source(source, self._given[0], shape, dtype)
+        chunk = _seed.chunk_of(shape, self.chunks)
+        if init == "gradmax" and self.chunks > 1:
+            raise ValueError("init 'gradmax' is for slots of one chunk")
+        holder = _seed.of_source(source, self._given[0], shape, dtype, self.chunks)
         number = self._slot.plant(name)
         self._take_root(name, holder, None)
         self._add_group()
         try:
-            program = _seed.export(source, shape, dtype)
-            job = _seed.Job(program, self._given[0], client, threads, options)
+            program = _seed.export(source, chunk, dtype)
+            graft = self._given[0] if self.chunks == 1 else f"{self._given[0]}/{self.chunks}"
+            job = _seed.Job(program, graft, client, threads, options)
         except Exception as problem:
             self._refuse(number, str(problem))
             return number
