@@ -243,7 +243,7 @@ class Seeds(Case):
         self.assertFalse(seed.w2.any())
         self.assertTrue(torch.equal(seed.b1, bias))
         with self.assertRaisesRegex(ValueError, "two matrices"):
-            urza.Slot().plant(package, init="gradmax")
+            urza.Slot(chunks=8).plant(package, init="gradmax")
 
     def chunked(self, h, net):
         """A HOLDING slot of three chunks, its seed's parameters drawn anew, and each chunk's."""
