@@ -1,4 +1,6 @@
 """urza.Slot with seeds that are modules of PyTorch, and how seeds begin, beside PyTorch itself."""
+import copy
+import io
 import os
 import re
 import subprocess
@@ -127,6 +129,40 @@ class Seeds(Case):
             mean = torch.stack(found).mean(0)
             spread = torch.stack(found).std(0) / 20  # of a mean of 400
             self.assertTrue(((mean - net.eval()(self.h)).abs() < 6 * spread).all())
+
+    def test_saved(self):
+        """What was saved is not begun anew, whether it comes before the kernel or afterwards."""
+        def train(slot):
+            for p in slot.parameters():
+                p.grad = None
+            y = self.step(slot)[0].detach()
+            with torch.no_grad():
+                for p in slot.parameters():
+                    p.sub_(0.01 * p.grad)
+            return y
+        slot = self.until(self.planted(Net()), "HOLDING")
+        for _ in range(5):
+            train(slot)
+        saved = io.BytesIO()
+        torch.save(slot.state_dict(), saved)
+        others = [self.planted(Net()), urza.Slot(name="one", **OPTIONS)]
+        others[1].plant(Net(), name="net", example_inputs=self.h)
+        for each in others:
+            saved.seek(0)
+            each.load_state_dict(torch.load(saved, weights_only=True))
+        with torch.no_grad():
+            expected, until = slot(self.h), time.monotonic() + 60
+            self.assertTrue(torch.equal(others[0](self.h), expected))
+            while torch.equal(others[1](self.h), self.h) and time.monotonic() < until:
+                others[1].tick()
+                time.sleep(0.01)
+            self.assertTrue(torch.equal(others[1](self.h), expected))
+        for _ in range(20):
+            self.assertTrue(torch.equal(train(slot), train(others[0])))
+        self.assertEqual(slot.get_extra_state(), others[0].get_extra_state())
+        copied = copy.deepcopy(slot)
+        self.assertTrue(torch.equal(train(slot), train(copied)))
+        self.assertIsInstance(copied.seeds["net"], Net)
 
     def test_compiled_beside_the_training(self):
         slot = urza.Slot(name="one", germinate_ticks=1000000, **OPTIONS)
