@@ -16,7 +16,9 @@
  * not the last one in memory is packed in the same way, by a kernel of its own before the product.
  * Both are ordinary views around a stored copy. So is an operand that merges dims of which one is
  * not constant and which are not neighbours in memory, as rows of attention's heads are: indices of
- * a product with a division by a named dim would cost more than the copy. So is a first operand
+ * a product with a division by a named dim would cost more than the copy. With weights that are
+ * inputs, and for pixels of a 1x1 convolution, so is one that merges constant dims: vectors along
+ * them would be gathered element by element. So is a first operand
  * whose rows are several dims in another order than in memory, if the last of them may be short.
  *
  * The gradient of a weight, dy^T x, reduces along the first dim of both of its operands. Read where
@@ -391,16 +393,89 @@ static bool merges_apart(const struct graph *g, const struct node *reshape)
     return false;
 }
 
-/* An operand with such a reshape stored, maybe behind a transpose. */
-static value_id store_merged(struct builder *b, value_id v)
+/* Whether dim b follows dim a, dims of 1 apart. */
+static bool are_neighbours(const struct graph *g, const struct node *x, int a, int b)
+{
+    int64_t size = 1;
+    for (int i = a + 1; i < b && size == 1; i++)
+        if (!dim_is_const(&g->dims, x->shape[i], &size))
+            return false;
+    return a < b && size == 1;
+}
+
+/* Whether a dim of a reshape is merged from constant dims that a transpose brought together: heads
+ * of attention, rows of windows, patches of an image. Vectors along it would be gathered element by
+ * element. */
+static bool merges_strangers(const struct graph *g, const struct node *reshape)
+{
+    const struct node *x = graph_node(g, reshape->operands[0]);
+    uint32_t from = 0;
+    while (x->prim == PRIM_RESHAPE)
+        x = graph_node(g, x->operands[0]);
+    if (x->prim != PRIM_TRANSPOSE)
+        return false;
+    const struct node *source = graph_node(g, x->operands[0]);
+    for (uint32_t i = 0; i < reshape->rank; i++) {
+        int64_t size, part, filled = 1;
+        int before = -1;
+        if (!dim_is_const(&g->dims, reshape->shape[i], &size)) {
+            if (from == x->rank || x->shape[from++] != reshape->shape[i])
+                return false;
+            continue;
+        }
+        for (; from < x->rank && filled < size; filled *= part) {
+            int place = x->attrs->axes[from];
+            if (!dim_is_const(&g->dims, x->shape[from++], &part) || part < 1)
+                return false;
+            if (part > 1 && before >= 0 && !are_neighbours(g, source, before, place))
+                return true;
+            before = part > 1 ? place : before;
+        }
+        if (filled != size)
+            return false;
+    }
+    return false;
+}
+
+#define RESULTS_FOR_COPY 16 /* so many products of each element pay for storing it */
+
+/* Whether each element of an operand has so many products: with the rows or columns of the other
+ * one. */
+static bool pays_for_copy(const struct graph *g, const struct node *other, const struct attrs *a)
+{
+    int64_t least, most, results = 1;
+    for (uint32_t i = a->batch; i + a->contract < other->rank && results < RESULTS_FOR_COPY; i++) {
+        dim_range(&g->dims, other->shape[i], &least, &most);
+        results *= least < RESULTS_FOR_COPY ? least : RESULTS_FOR_COPY;
+    }
+    return results >= RESULTS_FOR_COPY;
+}
+
+/* An operand with such a reshape stored, maybe behind a transpose. constant: one of constant dims,
+ * too. */
+static value_id store_merged(struct builder *b, value_id v, bool constant)
 {
     struct node n = *b_node(b, v);
     if (n.prim == PRIM_RESHAPE)
-        return merges_apart(b->graph, &n) ? b_unary(b, PRIM_COPY, v) : v;
+        return merges_apart(b->graph, &n) || (constant && merges_strangers(b->graph, &n))
+                   ? b_unary(b, PRIM_COPY, v)
+                   : v;
     if (n.prim != PRIM_TRANSPOSE)
         return v;
-    value_id x = store_merged(b, n.operands[0]);
+    value_id x = store_merged(b, n.operands[0], constant);
     return x == n.operands[0] ? v : b_transpose(b, x, n.attrs->axes);
+}
+
+/* A convolution of single pixels, whose pixels are columns, with these stored as they are read. */
+static value_id store_pixels(struct builder *b, value_id conv)
+{
+    struct node n = *b_node(b, conv);
+    int64_t least, most;
+    dim_range(&b->graph->dims, n.shape[1], &least, &most);
+    value_id x = store_merged(b, n.operands[0], least >= RESULTS_FOR_COPY);
+    return x == n.operands[0] ? conv
+                              : b_conv(b, x, n.operands[1], n.attrs->window, n.attrs->window_count,
+                                       n.attrs->groups);
 }
 
 #define TILE_ROWS 16        /* a dim that is never shorter fills tiles by itself */
@@ -465,13 +540,19 @@ static value_id rule(struct graph *to, value_id copy, const struct graph *from, 
     bool from_input = p->from_input[graph_node(from, old)->operands[1]];
     if (n->prim == PRIM_CONTRACT) {
         struct node own = *n;
-        value_id x = store_merged(&b, own.operands[0]), y = store_merged(&b, own.operands[1]);
+        value_id x = own.operands[0], y = own.operands[1];
+        bool of_x = from_input && pays_for_copy(to, graph_node(to, y), own.attrs);
+        bool of_y = from_input && pays_for_copy(to, graph_node(to, x), own.attrs);
+        x = store_merged(&b, x, of_x);
+        y = store_merged(&b, y, of_y);
         if (own.attrs->batch == 0)
             x = store_rows(&b, x, y, own.attrs->contract);
         copy = b_contract(&b, x, y, own.attrs->batch, own.attrs->contract);
         return copy == VALUE_NONE ? copy : fit_operand(&b, copy, from_input, panel);
     }
     if (unit_window(n, graph_node(to, n->operands[1]), to)) {
+        copy = store_pixels(&b, copy);
+        n = graph_node(to, copy);
         const struct node *w = graph_node(to, n->operands[1]);
         if (from_input || !few_pixels(to, n, w, panel))
             return conv_as_product(&b, copy);

@@ -255,6 +255,61 @@ static void test_sides(void **state)
     }
 }
 
+/* y = x · w, both inputs, where the depth of x is heads of a [2, heads, 6, 8] and their features:
+ * whether x is stored as it is read. */
+static const struct heads_row {
+    const char *what;
+    int64_t heads, columns;
+    bool again; /* a reshape that merges nothing comes first */
+    bool stored;
+} heads_rows[] = {
+    {"heads", 4, 16, false, true},
+    {"heads behind another reshape", 4, 16, true, true},
+    {"one head", 1, 16, false, false},
+    {"few columns", 4, 15, false, false},
+};
+
+static void test_heads(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof heads_rows / sizeof *heads_rows; i++) {
+        const struct heads_row *row = &heads_rows[i];
+        struct arena arena;
+        struct graph graph, to, live;
+        struct error err = {0};
+        struct builder b = {&graph, &err};
+        arena_init(&arena);
+        graph_init(&graph, &arena);
+        dim_id two = b_dim_const(&b, 2), heads = b_dim_const(&b, row->heads);
+        dim_id six = b_dim_const(&b, 6), eight = b_dim_const(&b, 8);
+        dim_id depth = b_dim_mul(&b, heads, eight);
+        value_id x =
+            graph_input(&graph, "x", DTYPE_F32, (dim_id[]){two, heads, six, eight}, 4, &err);
+        value_id w = graph_input(&graph, "w", DTYPE_F32,
+                                 (dim_id[]){b_dim_const(&b, row->columns), depth}, 2, &err);
+        x = b_transpose(&b, x, (uint8_t[]){0, 2, 1, 3});
+        if (row->again)
+            x = b_reshape(&b, x, (dim_id[]){two, six, depth}, 3);
+        x = b_reshape(&b, x, (dim_id[]){b_dim_const(&b, 12), depth}, 2);
+        if (!graph_output(&graph, "y", b_contract(&b, x, w, 0, 1), &err) ||
+            !pass_products(&to, &arena, &graph, target_at(2), &err) || !graph_verify(&to, &err) ||
+            !graph_copy_live(&live, &arena, &to, &err))
+            fail_msg("%s: %s: %s", row->what, err.place, err.message);
+        bool stored = false;
+        for (value_id v = 1; v < live.nodes.count; v++) {
+            value_id source = v;
+            while (graph_node(&live, source)->operand_count == 1)
+                source = graph_node(&live, source)->operands[0];
+            stored |= graph_node(&live, v)->prim == PRIM_COPY && source == live.inputs.items[0];
+        }
+        if (stored != row->stored)
+            fail_msg("%s: %s", row->what, stored ? "stored" : "not stored");
+        expect_same_bits(run_graph(&graph, INTERP_REFERENCE, NULL, false, 7, &arena),
+                         run_graph(&live, INTERP_REFERENCE, NULL, false, 7, &arena), row->what);
+        arena_release(&arena);
+    }
+}
+
 /* y = x · w, where x [t, b, 20] lies in memory as [b, t, 20]. */
 static const struct turned_row {
     const char *what;
@@ -309,8 +364,8 @@ static void test_turned(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rows), cmocka_unit_test(test_bytes),
-                                       cmocka_unit_test(test_patches), cmocka_unit_test(test_sides),
-                                       cmocka_unit_test(test_turned)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows),  cmocka_unit_test(test_bytes), cmocka_unit_test(test_patches),
+        cmocka_unit_test(test_sides), cmocka_unit_test(test_heads), cmocka_unit_test(test_turned)};
     return cmocka_run_group_tests_name("products", tests, NULL, NULL);
 }
