@@ -11,6 +11,7 @@ from . import _ops, _seed, _store, _urza, load
 
 WITHOUT_SEED = ("DORMANT", "PRUNED", "EMBARGOED", "RESETTING")
 NO_KERNEL = "there is no kernel for the seed"  # how the event of a refusal begins
+RUNGS = ("off", "shadow", "1 %", "10 %", "50 %", "100 %", "final", "rolled back")
 PINNED = {0: "off", 1: "1 %", 10: "10 %", 50: "50 %", 100: "100 %"}
 # What a copy or a pickle of a slot has not: it makes its own, or is attached anew.
 OWN = ("_slot", "_handle", "_watch", "_attached", "_roll", "_rows", "_said")
@@ -499,6 +500,7 @@ class Slot(torch.nn.Module):
         if not isinstance(saved, dict) or set(saved) != {"state", "ticks", "rollout"}:
             raise KeyError("the saved state of a slot has 'state', 'ticks' and 'rollout'")
         roll = saved["rollout"]
+        ticks = _ticks(saved["ticks"])
         if roll is not None and (not isinstance(roll, dict) or
                                  set(roll) != {"flag", "percent", "text"}):
             raise KeyError("the saved state of a rollout has 'flag', 'percent' and 'text'")
@@ -508,7 +510,7 @@ class Slot(torch.nn.Module):
                                    "first", f"rollout {roll['flag']!r}")
             roll = self._roll.restored(self, roll)
         self._slot.restore(saved["state"])
-        self._ticks = int(saved["ticks"])
+        self._ticks = ticks
         if self.state in WITHOUT_SEED:
             self._drop()
         elif roll is not None:
@@ -532,7 +534,9 @@ class Slot(torch.nn.Module):
             return super().apply(decision)
         try:
             ticks, rung, text = decision.decode().split("\n", 2)
-            ticks = int(ticks)
+            ticks = _ticks(int(ticks))
+            if rung and rung not in RUNGS:
+                raise ValueError(rung)
         except ValueError:
             raise _store.error("InvalidInputError", "it is no decision of a slot",
                                "apply") from None
@@ -595,6 +599,13 @@ class Slot(torch.nn.Module):
                 event["reason"] = f"{NO_KERNEL}: {self._refused[1]}"
         events.sort(key=lambda event: event["tick"])
         return [{**event, "slot": self._given[2]} for event in events]
+
+
+def _ticks(number):
+    """A number of ticks, as a saved state has it."""
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 1 << 63:
+        raise _store.error("InvalidInputError", f"{number!r} is no number of ticks", "ticks")
+    return number
 
 
 def _number(text):
